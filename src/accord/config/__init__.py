@@ -1,0 +1,1 @@
+"""What a recipe may say. Pydantic models only: nothing here loads torch."""

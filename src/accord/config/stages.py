@@ -1,0 +1,152 @@
+"""The stages a recipe may name, one model a kind."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from accord.config.base import Strict
+from accord.config.data import HeldoutConfig, PairsConfig, SampledPairs, SourceConfig
+from accord.config.generate import SamplingConfig
+from accord.config.model import PRESETS
+from accord.config.train import TrainConfig
+from accord.errors import did_you_mean
+
+ChatTemplate = Literal["plain", "chatml", "alpaca", "tulu"]
+
+
+class TokenizerStage(Strict):
+    """Train a byte-level BPE and save it as a Hugging Face folder."""
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    data: tuple[SourceConfig, ...] = Field(min_length=1)
+    heldout: HeldoutConfig = HeldoutConfig()
+    vocab_size: int = Field(4096, ge=257)
+    """All tokens: 256 bytes, merges and special tokens."""
+    pattern: str = "gpt4"
+    """Split preset `gpt2`, `gpt4`, `indic`, or a regular expression of one's own."""
+    special_tokens: tuple[str, ...] = ()
+    """Further control tokens, after the end token and those of the chat template."""
+    end_token: str = "<|endoftext|>"
+    pad_token: str = "<|pad|>"
+    chat_template: ChatTemplate = "plain"
+
+    def inputs(self) -> tuple[str, ...]:
+        """Stages or folders that this one starts from."""
+        return ()
+
+
+class PretrainStage(TrainConfig):
+    """Next-token training on packed text, from scratch or from a model folder."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    data: tuple[SourceConfig, ...] = Field(min_length=1)
+    heldout: HeldoutConfig = HeldoutConfig()
+    tokenizer: str | None = None
+    """Stage or folder of the tokenizer; none: that of `from`."""
+    from_: str | None = Field(None, alias="from")
+    model: dict[str, Any] = {}
+    """`preset` and any key of the model config; vocab_size follows the tokenizer."""
+
+    def inputs(self) -> tuple[str, ...]:
+        """Stages or folders that this one starts from."""
+        return tuple(name for name in (self.tokenizer, self.from_) if name)
+
+    @model_validator(mode="after")
+    def _origin(self) -> Self:
+        if self.from_ is None and self.tokenizer is None:
+            raise ValueError("give tokenizer (train from scratch) or from (continue a model)")
+        preset = self.model.get("preset", "llama")
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset '{preset}'; {did_you_mean(str(preset), PRESETS)}")
+        return self
+
+
+class SFTStage(TrainConfig):
+    """Supervised fine-tuning: response and end token only in the loss."""
+
+    kind: Literal["sft"] = "sft"
+    data: tuple[SourceConfig, ...] = Field(min_length=1)
+    heldout: HeldoutConfig = HeldoutConfig()
+    from_: str = Field(alias="from")
+    chat_template: ChatTemplate | None = None
+    """None: the model folder's own."""
+    train_on: Literal["last", "all"] = "last"
+    """Which assistant turns carry loss."""
+
+    def inputs(self) -> tuple[str, ...]:
+        """Stages or folders that this one starts from."""
+        return (self.from_,)
+
+
+class PreferenceStage(TrainConfig):
+    """Preference optimisation against the frozen starting model (DPO and its family)."""
+
+    kind: Literal["preference"] = "preference"
+    data: tuple[SourceConfig, ...] = Field(min_length=1)
+    heldout: HeldoutConfig = HeldoutConfig()
+    from_: str = Field(alias="from")
+    pairs: PairsConfig | None = None
+    """How pairs are made where the data has none."""
+    loss: Literal["sigmoid", "sigmoid_norm"] = "sigmoid"
+    beta: float = Field(0.1, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    margin_cap: float | None = Field(None, gt=0)
+    """Clip beta * h to at most this; a pair past it gives no gradient."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Weight of the chosen response's mean negative log-probability (RPO), added to the loss."""
+    chat_template: ChatTemplate | None = None
+    train_on: Literal["last", "all"] = "last"
+
+    def inputs(self) -> tuple[str, ...]:
+        """Stages or folders that this one starts from."""
+        named = (self.from_,)
+        if isinstance(self.pairs, SampledPairs):
+            named += tuple(n for n in (self.pairs.rejected, self.pairs.chosen) if n)
+        return tuple(dict.fromkeys(named))
+
+
+class PromptsConfig(Strict):
+    """Evaluation prompts: written out, or taken from held-out rows."""
+
+    texts: tuple[str, ...] = ()
+    data: tuple[SourceConfig, ...] = ()
+    heldout: HeldoutConfig = HeldoutConfig()
+    first_words: int | None = Field(None, gt=0)
+    """Use the first words of a text as the prompt (a continuation, not a chat turn)."""
+    count: int = Field(256, gt=0)
+    """Prompts taken from data, in the order of their content hash."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.texts and not self.data:
+            raise ValueError("give texts or data")
+        return self
+
+
+class EvaluateStage(Strict):
+    """Sample every policy on the same prompts, score, compare with the reference, report."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    policies: tuple[str, ...] = Field(min_length=1)
+    reference: str
+    prompts: PromptsConfig
+    sampling: SamplingConfig = SamplingConfig()
+    samples_per_prompt: int = Field(1, gt=0)
+    scorers: tuple[str, ...] = ("length",)
+    """`vader`, `length`, `fluency` (log-probability a token under the reference)."""
+    copies_from: tuple[SourceConfig, ...] = ()
+    """Training text in which 8-gram copies are looked for."""
+    bootstrap: int = Field(2000, gt=0)
+    shown: int = Field(12, gt=0)
+    """Prompts whose samples stand side by side in the report."""
+    seed: int | None = None
+
+    def inputs(self) -> tuple[str, ...]:
+        """Stages or folders that this one starts from."""
+        return tuple(dict.fromkeys((self.reference, *self.policies)))
+
+
+StageConfig = Annotated[
+    TokenizerStage | PretrainStage | SFTStage | PreferenceStage | EvaluateStage,
+    Field(discriminator="kind"),
+]
