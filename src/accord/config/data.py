@@ -12,14 +12,22 @@ class SourceConfig(Strict):
     """One source of rows: a file, a folder, `hub:owner/name[:split]` or a file in a package."""
 
     source: str
-    """`file.jsonl[.gz]`, `.parquet`, `.txt`, `.tsv`, a folder, `hub:owner/name[:split]`, or
+    """`file.jsonl[.gz]`, `.json`, `.parquet`, `.txt`, `.tsv`, `.csv`, a folder,
+    `hub:owner/name[/subset][:split]`, or
     `pypi:name==version!path/in/archive[!path/in/inner/archive]` (read without import)."""
+    name: str | None = None
+    """Key of the source in the row account and in metrics; none: `source` itself."""
     sha256: str | None = None
     """Hash of the downloaded package archive; required for `pypi:`."""
     columns: tuple[str, ...] | None = None
-    """Column names of a table without a header line."""
+    """Column names of a table without a header line (tab-separated, unless `.csv`)."""
+    encoding: str = "utf-8"
+    """Of text files; a byte-order mark is accepted."""
     fields: dict[str, str] | None = None
     """Standard column name to the row's own, dotted for nested ones: {text: input.1.content}."""
+    extract: dict[str, str] | None = None
+    """Keep only the part of a field that the regular expression matches (its first group, if it
+    has one); rows where it does not match are counted."""
     group: str | None = None
     """Field whose value keeps rows together when they are held out."""
     group_pattern: str | None = None
@@ -28,10 +36,11 @@ class SourceConfig(Strict):
     """Keep only rows whose field matches the regular expression; the others are counted."""
     min_words: int | None = None
     """Drop shorter texts; they are counted."""
-    weight: float = Field(1.0, gt=0)
-    """Share in a mixture (pretraining), relative to the other sources' weights."""
+    weight: float | None = Field(None, gt=0)
+    """Share of the training tokens (pretraining), relative to the other sources' weights; none
+    for all sources: everything once."""
     fraction: float = Field(1.0, gt=0, le=1)
-    """Keep int(fraction * rows), drawn without replacement from the seed."""
+    """Keep int(fraction * sound rows), drawn without replacement from the seed."""
     on_bad_row: Literal["error", "skip"] = "error"
     """Strict by default; `skip` counts them and refuses more than 1 %."""
 
