@@ -1,0 +1,1 @@
+"""Roll-out: tokens drawn from a model, and the log-probabilities they were drawn at."""

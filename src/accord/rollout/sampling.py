@@ -1,0 +1,215 @@
+"""From logits to a token: penalties, truncation of the distribution, one uniform number a row.
+
+Pure functions on fp32 logits. `truncated` is the plain, dense definition of the distribution that
+tokens are drawn from; `draw_` draws from the same distribution without sorting the vocabulary.
+
+Axes: B rows, V vocabulary, K candidates of a row, C blocks of the vocabulary, L history tokens.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.config.generate import SamplingConfig
+from accord.errors import AccordError
+
+_BLOCK = 128
+_NUCLEUS_WIDTHS = (64, 1024)
+
+
+def uniforms(seed: int, count: int) -> Tensor:
+    """Numbers in [0, 1), float32 [count]: the t-th is a function of the seed and t alone.
+
+    Raises:
+        AccordError: The seed is negative.
+    """
+    if seed < 0:
+        raise AccordError(f"seed {seed} is negative", "seeds", "give integers of 0 or more")
+    numbers = np.random.Generator(np.random.Philox(seed)).random(count, dtype=np.float32)
+    return torch.from_numpy(numbers)
+
+
+def penalise_repetition(logits_BV: Tensor, history_BL: Tensor, penalty: float) -> Tensor:
+    """Make tokens of the history less likely: positive logits divided, negative ones multiplied.
+
+    A row's history may be padded with any token that occurs in it. Source: CTRL, arXiv 1909.05858,
+    section 4.1, in the form that transformers gave it.
+    """
+    seen_BL = logits_BV.gather(1, history_BL)
+    seen_BL = torch.where(seen_BL < 0, seen_BL * penalty, seen_BL / penalty)
+    return logits_BV.scatter(1, history_BL, seen_BL)
+
+
+def forbid_ngrams(logits_BV: Tensor, history_BL: Tensor, lengths_B: Tensor, size: int) -> Tensor:
+    """Give -inf to every token that would repeat an n-gram of `size` tokens of the row's history.
+
+    Args:
+        logits_BV: Logits of the next token.
+        history_BL: Prompt and response so far, on the left; what is past `lengths_B` is ignored.
+        lengths_B: Tokens of each history.
+        size: n.
+    """
+    columns = history_BL.shape[1]
+    if columns < size:
+        return logits_BV
+    windows_BLn = history_BL.unfold(1, size, 1)
+    recent = (lengths_B[:, None] - size + 1) + torch.arange(size - 1, device=lengths_B.device)
+    suffix_Bn = history_BL.gather(1, recent.clamp_min(0))
+    repeats_BL = (windows_BLn[..., :-1] == suffix_Bn[:, None]).all(-1)
+    starts_L = torch.arange(columns - size + 1, device=lengths_B.device)
+    repeats_BL &= starts_L + size <= lengths_B[:, None]
+    row, start = repeats_BL.nonzero(as_tuple=True)
+    return logits_BV.index_put((row, windows_BLn[row, start, -1]), logits_BV.new_tensor(-math.inf))
+
+
+def truncated(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
+    """Log-probabilities that tokens are drawn at, -inf outside the support: [B, V].
+
+    Temperature, then top-k, top-p (arXiv 1904.09751) and min-p (arXiv 2407.01082), each on what
+    the one before it left. At temperature 0 nothing is drawn: the plain log-probabilities.
+    """
+    if sampling.temperature == 0:
+        return logits_BV.log_softmax(-1)
+    ordered_BV, ids_BV = torch.sort(
+        logits_BV / sampling.temperature, dim=-1, descending=True, stable=True
+    )
+    if sampling.top_k:
+        ordered_BV[:, sampling.top_k :] = -math.inf
+    weights_BV = _truncate(ordered_BV.softmax(-1), sampling)
+    logps_BV = (weights_BV / weights_BV.sum(-1, keepdim=True)).log()
+    return torch.empty_like(logps_BV).scatter_(1, ids_BV, logps_BV)
+
+
+def draw_(logits_BV: Tensor, uniform_B: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor]:
+    """One token a row and the log-probability it was drawn at; the logits are overwritten.
+
+    At temperature 0 the likeliest token, with its plain log-probability.
+
+    Args:
+        logits_BV: fp32, after penalties; a second buffer of this size would cost more than the
+            arithmetic.
+        uniform_B: One number in [0, 1) a row, float32.
+        sampling: Temperature, top-k, top-p and min-p are read.
+
+    Returns:
+        Token ids, int64 [B], and log-probabilities, float32 [B].
+    """
+    if sampling.temperature == 0:
+        token_B = argmax_blocks(logits_BV)
+        return token_B, _log_at(_softmax_(logits_BV), token_B)
+    if sampling.temperature != 1:
+        logits_BV.div_(sampling.temperature)
+    if 0 < sampling.top_k < logits_BV.shape[1]:
+        values_BK, ids_BK = logits_BV.topk(sampling.top_k, -1)
+        return _draw_ordered(values_BK.softmax(-1), ids_BK, uniform_B, sampling)
+    probs_BV = _softmax_(logits_BV)
+    if sampling.top_p < 1:
+        return _draw_nucleus(probs_BV, uniform_B, sampling)
+    if sampling.min_p:
+        floor_B1 = sampling.min_p * probs_BV.amax(-1, keepdim=True)
+        probs_BV.masked_fill_(probs_BV < floor_B1, 0)
+        probs_BV.div_(probs_BV.sum(-1, keepdim=True))
+    token_B = pick_blocks(probs_BV, uniform_B)
+    return token_B, _log_at(probs_BV, token_B)
+
+
+def pick(weights_BK: Tensor, uniform_B: Tensor) -> Tensor:
+    """Inverse CDF: the first index whose cumulative weight exceeds uniform x total, int64 [B].
+
+    An index of weight zero is never returned.
+    """
+    cumulative_BK = weights_BK.cumsum(-1)
+    aim_B1 = uniform_B[:, None] * cumulative_BK[:, -1:]
+    return torch.searchsorted(cumulative_BK, aim_B1, right=True)[:, 0]
+
+
+def pick_blocks(weights_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """`pick` in two levels, first a block of 128 and then the index inside it: one light pass."""
+    vocab = weights_BV.shape[1]
+    sums_BC = _by_blocks(weights_BV, torch.sum)
+    cumulative_BC = sums_BC.cumsum(-1)
+    aim_B1 = uniform_B[:, None] * cumulative_BC[:, -1:]
+    block_B1 = torch.searchsorted(cumulative_BC, aim_B1, right=True)
+    before_B1 = (cumulative_BC - sums_BC).gather(1, block_B1)
+    index_BK = block_B1 * _BLOCK + torch.arange(_BLOCK, device=weights_BV.device)
+    inside_BK = weights_BV.gather(1, index_BK.clamp_max(vocab - 1)) * (index_BK < vocab)
+    inside_BK = inside_BK.cumsum(-1)
+    last_B1 = inside_BK[:, -1:]
+    # the two levels round differently: what is left of the aim must stay inside the block
+    left_B1 = (aim_B1 - before_B1).clamp_min(0)
+    left_B1 = torch.minimum(left_B1, torch.nextafter(last_B1, torch.zeros_like(last_B1)))
+    return (block_B1 * _BLOCK + torch.searchsorted(inside_BK, left_B1, right=True))[:, 0]
+
+
+def argmax_blocks(logits_BV: Tensor) -> Tensor:
+    """The first index of each row's maximum, in two levels: torch's own argmax is not vectorised."""
+    vocab = logits_BV.shape[1]
+    block_B1 = _by_blocks(logits_BV, torch.amax).argmax(-1, keepdim=True)
+    index_BK = block_B1 * _BLOCK + torch.arange(_BLOCK, device=logits_BV.device)
+    inside_BK = logits_BV.gather(1, index_BK.clamp_max(vocab - 1))
+    return (block_B1 * _BLOCK)[:, 0] + inside_BK.argmax(-1)
+
+
+def _softmax_(logits_BV: Tensor) -> Tensor:
+    return torch.softmax(logits_BV, -1, out=logits_BV)
+
+
+def _log_at(probs_BV: Tensor, token_B: Tensor) -> Tensor:
+    return probs_BV.gather(1, token_B[:, None])[:, 0].log()
+
+
+def _by_blocks(values_BV: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
+    whole = values_BV.shape[1] // _BLOCK * _BLOCK
+    parts = []
+    if whole:
+        parts.append(reduce(values_BV[:, :whole].unflatten(1, (-1, _BLOCK)), -1))
+    if whole < values_BV.shape[1]:
+        parts.append(reduce(values_BV[:, whole:], -1, keepdim=True))
+    return torch.cat(parts, 1)
+
+
+def _truncate(probs_BK: Tensor, sampling: SamplingConfig) -> Tensor:
+    """Zero what top-p and min-p leave out of probabilities in descending order; not renormalised."""
+    if sampling.top_p < 1:
+        before_BK = probs_BK.cumsum(-1) - probs_BK
+        probs_BK = probs_BK.masked_fill(before_BK >= sampling.top_p, 0)
+    if sampling.min_p:
+        probs_BK = probs_BK.masked_fill(probs_BK < sampling.min_p * probs_BK[:, :1], 0)
+    return probs_BK
+
+
+def _draw_ordered(
+    probs_BK: Tensor, ids_BK: Tensor, uniform_B: Tensor, sampling: SamplingConfig
+) -> tuple[Tensor, Tensor]:
+    """Draw from candidates in descending order."""
+    weights_BK = _truncate(probs_BK, sampling)
+    at_B1 = pick(weights_BK, uniform_B)[:, None]
+    prob_B1 = weights_BK.gather(1, at_B1) / weights_BK.sum(-1, keepdim=True)
+    return ids_BK.gather(1, at_B1)[:, 0], prob_B1[:, 0].log()
+
+
+def _draw_nucleus(
+    probs_BV: Tensor, uniform_B: Tensor, sampling: SamplingConfig
+) -> tuple[Tensor, Tensor]:
+    """Top-p without a sort of the vocabulary: widen the candidates until they hold the nucleus.
+
+    Each row stops at its own width, so that its draw does not depend on its neighbours.
+    """
+    vocab = probs_BV.shape[1]
+    token_B = torch.empty_like(uniform_B, dtype=torch.int64)
+    logp_B = torch.empty_like(uniform_B)
+    waiting = torch.arange(len(uniform_B), device=uniform_B.device)
+    for width in (*(w for w in _NUCLEUS_WIDTHS if w < vocab), vocab):
+        top_BK, ids_BK = probs_BV[waiting].topk(width, -1)
+        done = top_BK.sum(-1) >= sampling.top_p if width < vocab else torch.ones_like(waiting) > 0
+        rows = waiting[done]
+        token_B[rows], logp_B[rows] = _draw_ordered(
+            top_BK[done], ids_BK[done], uniform_B[rows], sampling
+        )
+        waiting = waiting[~done]
+        if not len(waiting):
+            break
+    return token_B, logp_B
