@@ -36,10 +36,10 @@ class SourceConfig(Strict):
     """Keep only rows whose field matches the regular expression; the others are counted."""
     min_words: int | None = None
     """Drop shorter texts; they are counted."""
-    weight: float | None = Field(None, gt=0)
+    weight: float | None = Field(default=None, gt=0)
     """Share of the training tokens (pretraining), relative to the other sources' weights; none
     for all sources: everything once."""
-    fraction: float = Field(1.0, gt=0, le=1)
+    fraction: float = Field(default=1.0, gt=0, le=1)
     """Keep int(fraction * sound rows), drawn without replacement from the seed."""
     on_bad_row: Literal["error", "skip"] = "error"
     """Strict by default; `skip` counts them and refuses more than 1 %."""
@@ -48,7 +48,7 @@ class SourceConfig(Strict):
 class HeldoutConfig(Strict):
     """Rows kept from training: chosen by a hash of their content or group, never by position."""
 
-    fraction: float = Field(0.05, ge=0, lt=1)
+    fraction: float = Field(default=0.05, ge=0, lt=1)
     salt: str = "accord"
 
 
@@ -58,11 +58,11 @@ class RatedPairs(Strict):
     kind: Literal["rated"] = "rated"
     rating: str = "rating"
     """Field that holds the number."""
-    gap: float = Field(1.5, gt=0)
+    gap: float = Field(default=1.5, gt=0)
     """Smallest difference of ratings in a pair."""
     length_ratio: float | None = 1.25
     """Longest to shortest in words; none: any."""
-    pairs_per_row: int = Field(2, gt=0)
+    pairs_per_row: int = Field(default=2, gt=0)
     """Each text is used as chosen at most this often."""
 
 

@@ -12,15 +12,15 @@ class ModelConfig(Strict):
 
     vocab_size: int = Field(gt=0)
     """Rows of the embedding; rows past the tokenizer's last id are padding and never sampled."""
-    hidden_size: int = Field(256, gt=0)
-    num_hidden_layers: int = Field(4, gt=0)
-    num_attention_heads: int = Field(4, gt=0)
+    hidden_size: int = Field(default=256, gt=0)
+    num_hidden_layers: int = Field(default=4, gt=0)
+    num_attention_heads: int = Field(default=4, gt=0)
     num_key_value_heads: int | None = None
     """Grouped-query attention; none means one key-value head for each head."""
     head_dim: int | None = None
     """Width of a head; none means hidden_size / num_attention_heads."""
-    intermediate_size: int = Field(688, gt=0)
-    max_position_embeddings: int = Field(1024, gt=0)
+    intermediate_size: int = Field(default=688, gt=0)
+    max_position_embeddings: int = Field(default=1024, gt=0)
     position: Literal["rope", "learned"] = "rope"
     rope_theta: float = 10_000.0
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"

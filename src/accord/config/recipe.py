@@ -1,9 +1,14 @@
 """A recipe: named stages, a seed, a name."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from accord.config.base import Strict
 from accord.config.stages import StageConfig
+
+StageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""No dots: a stage's name starts the dotted path of an override."""
 
 
 class Recipe(Strict):
@@ -14,4 +19,5 @@ class Recipe(Strict):
     """Heading of the report."""
     description: str = ""
     seed: int = 1
-    stages: dict[str, StageConfig] = Field(min_length=1)
+    stages: dict[StageName, StageConfig] = Field(min_length=1)
+    """Name to settings; a stage writes into the folder of its name."""

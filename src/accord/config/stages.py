@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from accord.config.base import Strict
 from accord.config.data import HeldoutConfig, PairsConfig, SampledPairs, SourceConfig
@@ -20,7 +20,7 @@ class TokenizerStage(Strict):
     kind: Literal["tokenizer"] = "tokenizer"
     data: tuple[SourceConfig, ...] = Field(min_length=1)
     heldout: HeldoutConfig = HeldoutConfig()
-    vocab_size: int = Field(4096, ge=257)
+    vocab_size: int = Field(default=4096, ge=257)
     """All tokens: 256 bytes, merges and special tokens."""
     pattern: str = "gpt4"
     """Split preset `gpt2`, `gpt4`, `indic`, or a regular expression of one's own."""
@@ -43,8 +43,8 @@ class PretrainStage(TrainConfig):
     heldout: HeldoutConfig = HeldoutConfig()
     tokenizer: str | None = None
     """Stage or folder of the tokenizer; none: that of `from`."""
-    from_: str | None = Field(None, alias="from")
-    model: dict[str, Any] = {}
+    from_: str | None = Field(default=None, alias="from")
+    model: dict[str, Any] = Field(default_factory=dict)
     """`preset` and any key of the model config; vocab_size follows the tokenizer."""
 
     def inputs(self) -> tuple[str, ...]:
@@ -55,10 +55,17 @@ class PretrainStage(TrainConfig):
     def _origin(self) -> Self:
         if self.from_ is None and self.tokenizer is None:
             raise ValueError("give tokenizer (train from scratch) or from (continue a model)")
-        preset = self.model.get("preset", "llama")
-        if preset not in PRESETS:
-            raise ValueError(f"unknown preset '{preset}'; {did_you_mean(str(preset), PRESETS)}")
         return self
+
+    @field_validator("model")
+    @classmethod
+    def _known_preset(cls, model: dict[str, Any]) -> dict[str, Any]:
+        preset = model.get("preset", "llama")
+        if not isinstance(preset, str) or preset not in PRESETS:
+            raise ValueError(f"unknown preset '{preset}'; {did_you_mean(str(preset), PRESETS)}")
+        if "vocab_size" in model:
+            raise ValueError("vocab_size follows the tokenizer; delete this key")
+        return model
 
 
 class SFTStage(TrainConfig):
@@ -88,11 +95,11 @@ class PreferenceStage(TrainConfig):
     pairs: PairsConfig | None = None
     """How pairs are made where the data has none."""
     loss: Literal["sigmoid", "sigmoid_norm"] = "sigmoid"
-    beta: float = Field(0.1, gt=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    margin_cap: float | None = Field(None, gt=0)
+    beta: float = Field(default=0.1, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    margin_cap: float | None = Field(default=None, gt=0)
     """Clip beta * h to at most this; a pair past it gives no gradient."""
-    sft_weight: float = Field(0.0, ge=0)
+    sft_weight: float = Field(default=0.0, ge=0)
     """Weight of the chosen response's mean negative log-probability (RPO), added to the loss."""
     chat_template: ChatTemplate | None = None
     train_on: Literal["last", "all"] = "last"
@@ -111,9 +118,9 @@ class PromptsConfig(Strict):
     texts: tuple[str, ...] = ()
     data: tuple[SourceConfig, ...] = ()
     heldout: HeldoutConfig = HeldoutConfig()
-    first_words: int | None = Field(None, gt=0)
+    first_words: int | None = Field(default=None, gt=0)
     """Use the first words of a text as the prompt (a continuation, not a chat turn)."""
-    count: int = Field(256, gt=0)
+    count: int = Field(default=256, gt=0)
     """Prompts taken from data, in the order of their content hash."""
 
     @model_validator(mode="after")
@@ -131,13 +138,13 @@ class EvaluateStage(Strict):
     reference: str
     prompts: PromptsConfig
     sampling: SamplingConfig = SamplingConfig()
-    samples_per_prompt: int = Field(1, gt=0)
+    samples_per_prompt: int = Field(default=1, gt=0)
     scorers: tuple[str, ...] = ("length",)
     """`vader`, `length`, `fluency` (log-probability a token under the reference)."""
     copies_from: tuple[SourceConfig, ...] = ()
     """Training text in which 8-gram copies are looked for."""
-    bootstrap: int = Field(2000, gt=0)
-    shown: int = Field(12, gt=0)
+    bootstrap: int = Field(default=2000, gt=0)
+    shown: int = Field(default=12, gt=0)
     """Prompts whose samples stand side by side in the report."""
     seed: int | None = None
 

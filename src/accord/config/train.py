@@ -10,36 +10,36 @@ from accord.config.base import Strict
 class TrainConfig(Strict):
     """The loop's settings; a stage adds its own beside them."""
 
-    steps: int | None = Field(None, gt=0)
+    steps: int | None = Field(default=None, gt=0)
     """Optimiser steps; give this or epochs."""
-    epochs: float | None = Field(None, gt=0)
-    batch_size: int = Field(32, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    batch_size: int = Field(default=32, gt=0)
     """Sequences (or pairs) an optimiser step, over all ranks."""
-    micro_batch_size: int | None = Field(None, gt=0)
+    micro_batch_size: int | None = Field(default=None, gt=0)
     """Sequences (or pairs) a forward pass; none: batch_size divided by the ranks."""
-    max_length: int = Field(512, gt=0)
+    max_length: int = Field(default=512, gt=0)
     """Tokens a sequence; longer ones are truncated or dropped, and counted."""
     seed: int | None = None
     """None: the recipe's."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for matrices inside the blocks, AdamW for the rest."""
-    lr: float = Field(3e-4, gt=0)
+    lr: float = Field(default=3e-4, gt=0)
     """Peak learning rate of AdamW."""
-    muon_lr: float = Field(0.02, gt=0)
-    muon_momentum: float = Field(0.95, ge=0, lt=1)
+    muon_lr: float = Field(default=0.02, gt=0)
+    muon_momentum: float = Field(default=0.95, ge=0, lt=1)
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """On parameters of two or more dimensions only."""
-    max_grad_norm: float | None = Field(1.0, gt=0)
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
 
     schedule: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
     """wsd: warm-up, stable, then a linear decay over the last decay_ratio of the run."""
-    warmup_steps: int | None = Field(None, ge=0)
-    warmup_ratio: float | None = Field(None, ge=0, le=1)
-    decay_ratio: float = Field(0.7, gt=0, le=1)
-    min_lr_ratio: float = Field(0.0, ge=0, le=1)
+    warmup_steps: int | None = Field(default=None, ge=0)
+    warmup_ratio: float | None = Field(default=None, ge=0, le=1)
+    decay_ratio: float = Field(default=0.7, gt=0, le=1)
+    min_lr_ratio: float = Field(default=0.0, ge=0, le=1)
     """Where the schedule ends, as a share of the peak."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -50,13 +50,13 @@ class TrainConfig(Strict):
     resume: bool = True
     """Continue from the stage folder's newest good checkpoint, if there is one."""
 
-    eval_every: int | None = Field(None, gt=0)
+    eval_every: int | None = Field(default=None, gt=0)
     """Steps between evaluations on the held-out rows; none: only at the end."""
-    eval_rows: int = Field(512, gt=0)
-    save_every: int | None = Field(None, gt=0)
+    eval_rows: int = Field(default=512, gt=0)
+    save_every: int | None = Field(default=None, gt=0)
     """Steps between checkpoints; none: about ten a run."""
-    keep_last: int = Field(1, gt=0)
-    log_every: int = Field(1, gt=0)
+    keep_last: int = Field(default=1, gt=0)
+    log_every: int = Field(default=1, gt=0)
     trackers: tuple[Literal["tensorboard"], ...] = ()
 
     @model_validator(mode="after")

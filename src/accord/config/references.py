@@ -1,0 +1,99 @@
+"""The names by which stages start from one another, or from folders and the hub."""
+
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+from accord.config.data import SampledPairs
+from accord.config.document import Document, Place
+from accord.config.stages import (
+    EvaluateStage,
+    PreferenceStage,
+    PretrainStage,
+    StageConfig,
+    TokenizerStage,
+)
+from accord.errors import AccordError, did_you_mean
+
+HUB = "hub:"
+
+
+def references(config: StageConfig) -> Iterator[tuple[Place, str]]:
+    """Every input of a stage with the key it is named at, in the stage's own order."""
+    match config:
+        case TokenizerStage():
+            return
+        case EvaluateStage():
+            yield ("reference",), config.reference
+            for index, name in enumerate(config.policies):
+                yield ("policies", index), name
+            return
+        case PretrainStage():
+            if config.tokenizer is not None:
+                yield ("tokenizer",), config.tokenizer
+            if config.from_ is not None:
+                yield ("from",), config.from_
+            return
+    yield ("from",), config.from_
+    if isinstance(config, PreferenceStage) and isinstance(config.pairs, SampledPairs):
+        yield ("pairs", "rejected"), config.pairs.rejected
+        if config.pairs.chosen is not None:
+            yield ("pairs", "chosen"), config.pairs.chosen
+
+
+def find_mistakes(stages: Mapping[str, StageConfig], document: Document) -> list[AccordError]:
+    """Inputs that are no stage, no folder and no hub name; inputs of the wrong kind; cycles."""
+    mistakes = []
+    for stage, config in stages.items():
+        for key, name in references(config):
+            where = document.where(("stages", stage, *key))
+            if name in stages:
+                mistake = _wrong_kind(key, name, stages[name], where)
+            else:
+                mistake = not_there(name, [other for other in stages if other != stage], where)
+            if mistake:
+                mistakes.append(mistake)
+    return mistakes + _cycle(stages, document)
+
+
+def _wrong_kind(key: Place, name: str, config: StageConfig, where: str) -> AccordError | None:
+    if isinstance(config, EvaluateStage):
+        what = f"stage '{name}' evaluates; nothing starts from it"
+        return AccordError(what, where, "name a stage that makes a model")
+    if isinstance(config, TokenizerStage) and key != ("tokenizer",):
+        what = f"stage '{name}' makes a tokenizer, here a model is needed"
+        return AccordError(what, where, "name a pretrain, sft or preference stage")
+    return None
+
+
+def not_there(name: str, stages: list[str], where: str) -> AccordError | None:
+    """What is wrong with a name that is no stage: none if it is a folder or the hub's."""
+    path = Path(name).expanduser()
+    if name.startswith(HUB) or path.is_dir():
+        return None
+    if path.exists():
+        return AccordError(f"'{name}' is a file, not a folder", where)
+    if "/" in name or name.startswith((".", "~")):
+        hint = f"a model of the hub is written {HUB}{name}" if name.count("/") == 1 else ""
+        return AccordError(f"there is no folder '{name}'", where, hint)
+    what = f"'{name}' is neither a stage nor a folder"
+    return AccordError(what, where, did_you_mean(name, stages))
+
+
+def _cycle(stages: Mapping[str, StageConfig], document: Document) -> list[AccordError]:
+    edges = {
+        name: [other for _, other in references(config) if other in stages]
+        for name, config in stages.items()
+    }
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        ring = list(reversed(error.args[1]))
+        return [
+            AccordError(
+                "stages start from one another: " + " <- ".join(reversed(ring)),
+                document.where(("stages", ring[0])),
+                "let one of them start from something else",
+            )
+        ]
+    return []
