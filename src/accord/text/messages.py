@@ -1,14 +1,20 @@
-"""Who says what: the unit every chat, prompt and response is made of."""
+"""A message and a conversation: what data rows hold and the chat renderer reads."""
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn; role `text` marks a plain string, which is rendered without a template."""
+    """One turn of a conversation.
+
+    Args:
+        role: `system`, `user` or `assistant`; `text` for a plain string that no template touches.
+        content: The turn's text, kept to the last blank.
+    """
 
     role: str
     content: str
 
 
 Messages = tuple[Message, ...]
+"""A conversation, oldest turn first."""

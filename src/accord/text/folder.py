@@ -1,0 +1,119 @@
+"""The tokenizer files of a Hugging Face folder: read any, write what AutoTokenizer reads."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from accord.errors import AccordError
+from accord.text.templates import name_of
+
+_UNBOUNDED = int(1e30)  # transformers' own word for "no limit"
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Which tokens end, pad and begin a sequence, and what else the folder's config says."""
+
+    end: str
+    pad: str | None = None
+    bos: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """`tokenizer_config.json` of the folder it was read from; empty for a tokenizer trained here."""
+
+
+def read_folder(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, str | None]:
+    """Tokenizer, special tokens and chat template (a format's name where the text is Accord's).
+
+    Raises:
+        AccordError: No `tokenizer.json`, a file that cannot be read, or no end token.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise AccordError(
+            "the folder holds no tokenizer.json" if folder.is_dir() else "no such folder",
+            where=str(folder),
+            fix="give a Hugging Face folder with a fast tokenizer, or a tokenizer stage's folder",
+        )
+    try:
+        core = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the binding raises a bare Exception
+        raise AccordError(
+            f"tokenizer.json cannot be read: {error}", str(path), "fetch or save it again"
+        ) from error
+    config = _read_json(folder / "tokenizer_config.json")
+    named = {**_read_json(folder / "special_tokens_map.json"), **config}
+    end = _content(named.get("eos_token"))
+    if end is None:
+        raise AccordError(
+            "the tokenizer names no end token",
+            where=str(folder / "tokenizer_config.json"),
+            fix='add "eos_token": the token that ends a text',
+        )
+    bos, pad = _content(named.get("bos_token")), _content(named.get("pad_token"))
+    return core, SpecialTokens(end, pad, bos, config), _chat_template(folder, config)
+
+
+def write_folder(
+    folder: Path,
+    core: tokenizers.Tokenizer,
+    special: SpecialTokens,
+    jinja: str | None,
+    model_max_length: int | None,
+) -> None:
+    """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, the template."""
+    folder.mkdir(parents=True, exist_ok=True)
+    named = {"bos_token": special.bos, "eos_token": special.end, "pad_token": special.pad}
+    named = {key: token for key, token in named.items() if token is not None}
+    added = core.get_added_tokens_decoder()
+    known = special.config.get("model_max_length", _UNBOUNDED)
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        **{k: v for k, v in special.config.items() if k != "chat_template"},
+        **named,
+        "model_max_length": known if model_max_length is None else model_max_length,
+        "added_tokens_decoder": {str(i): _added_token(t) for i, t in sorted(added.items())},
+    }
+    (folder / "tokenizer.json").write_text(core.to_str(pretty=True), encoding="utf-8")
+    _write_json(folder / "tokenizer_config.json", config)
+    _write_json(folder / "special_tokens_map.json", named)
+    template = folder / "chat_template.jinja"
+    if jinja is None:
+        template.unlink(missing_ok=True)
+    else:
+        template.write_text(jinja, encoding="utf-8")
+
+
+def _added_token(token: tokenizers.AddedToken) -> dict[str, Any]:
+    flags = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+    return {flag: getattr(token, flag) for flag in flags}
+
+
+def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
+    path = folder / "chat_template.jinja"
+    template = path.read_text(encoding="utf-8") if path.is_file() else config.get("chat_template")
+    if isinstance(template, list):  # several by name: the one for chats is called default
+        template = next((t["template"] for t in template if t.get("name") == "default"), None)
+    return name_of(template) if template else None
+
+
+def _content(token: Any) -> str | None:
+    """A special token is written as its text or as a mapping that holds it."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AccordError(f"not valid JSON: {error}", str(path), "save the folder again") from error
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,297 @@
+"""The tokenizer: a byte-level BPE trained here, or any Hugging Face folder's, in one form.
+
+Text is only ever text: `encode` never yields a control token, whatever the text says.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+
+from accord.errors import AccordError
+from accord.text.folder import SpecialTokens, read_folder, write_folder
+from accord.text.patterns import split_pattern
+from accord.text.templates import TEMPLATES, is_jinja, jinja_of, named_template
+
+_BATCH_CHARACTERS = 1 << 20  # of text held as encodings at a time
+
+
+class Tokenizer:
+    """Text to ids and back; build one with `Tokenizer.train` or `Tokenizer.load`.
+
+    Args:
+        core: The tokenizers library's object; it is copied.
+        special: Which tokens end, pad and begin a sequence.
+        chat_template: A format's name, Jinja text, or none.
+    """
+
+    def __init__(
+        self, core: tokenizers.Tokenizer, special: SpecialTokens, chat_template: str | None = None
+    ) -> None:
+        self._core = tokenizers.Tokenizer.from_str(core.to_str())
+        self._core.no_padding()
+        self._core.no_truncation()
+        self._core.encode_special_tokens = True  # control tokens inside a text stay text
+        self._special = special
+        self.chat_template = chat_template
+        self.end_id: int = self.token_id(special.end)
+        self.pad_id: int | None = None if special.pad is None else self.token_id(special.pad)
+        self.bos_id: int | None = None if special.bos is None else self.token_id(special.bos)
+        added = self._core.get_added_tokens_decoder()
+        self.control_ids: frozenset[int] = frozenset(i for i, t in added.items() if t.special)
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int,
+        pattern: str = "gpt4",
+        end_token: str = "<|endoftext|>",
+        pad_token: str = "<|pad|>",
+        special_tokens: Sequence[str] = (),
+        chat_template: str = "plain",
+    ) -> Self:
+        """A byte-level BPE of at most `vocab_size` tokens: 256 bytes, merges, control tokens.
+
+        Ids: bytes and merges first, then the end token, the pad token, those of the chat template
+        and `special_tokens`. A corpus too small for `vocab_size` gives fewer merges: `len()` says
+        how many tokens were reached. The same texts in the same order give the same tokenizer.
+
+        Raises:
+            AccordError: No text, a vocabulary too small, a duplicated control token, a bad pattern.
+        """
+        template = named_template(chat_template)
+        control = _control_tokens(end_token, pad_token, template.control_tokens, special_tokens)
+        merges_end = vocab_size - len(control)
+        if merges_end < 256:
+            raise AccordError(
+                f"vocab_size {vocab_size} is too small: 256 bytes and {len(control)} control "
+                f"tokens need {256 + len(control)}",
+                where="vocab_size",
+                fix=f"set vocab_size to at least {256 + len(control)}",
+            )
+        core = _byte_level_bpe(split_pattern(pattern))
+        core.train_from_iterator(
+            _checked(texts),
+            trainers.BpeTrainer(
+                vocab_size=merges_end,
+                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                show_progress=False,
+            ),
+        )
+        core.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
+        return cls(core, SpecialTokens(end_token, pad_token), chat_template)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The tokenizer of any Hugging Face folder that holds a `tokenizer.json`.
+
+        Raises:
+            AccordError: No `tokenizer.json`, one that cannot be read, or no end token.
+        """
+        core, special, template = read_folder(Path(folder))
+        return cls(core, special, template)
+
+    def save(self, folder: str | Path, model_max_length: int | None = None) -> None:
+        """Write the folder's tokenizer files as transformers' AutoTokenizer reads them."""
+        template = jinja_of(self.chat_template) if self.chat_template else None
+        write_folder(Path(folder), self._core, self._special, template, model_max_length)
+
+    def with_chat_template(self, template: str) -> Self:
+        """The same tokenizer with another chat template, ending turns as that template does.
+
+        A format with an end token of its own (ChatML's `<|im_end|>`) makes it the end token, since
+        servers stop there; what ended documents before then begins them, as bos.
+
+        Raises:
+            AccordError: An unknown format, or a control token that the tokenizer lacks.
+        """
+        changed = copy(self)
+        changed.chat_template = template
+        if is_jinja(template):
+            return changed
+        self.require(named_template(template).control_tokens, template)
+        end = TEMPLATES[template].end_token
+        if end is not None and end != self._special.end:
+            bos = self._special.bos or self._special.end
+            changed._special = SpecialTokens(end, self._special.pad, bos, self._special.config)
+            changed.end_id, changed.bos_id = self.token_id(end), self.token_id(bos)
+        return changed
+
+    def require(self, tokens: Iterable[str], template: str) -> None:
+        """Check that each is a control token here.
+
+        Raises:
+            AccordError: One is not; it is named.
+        """
+        for token in tokens:
+            if self._core.token_to_id(token) not in self.control_ids:
+                raise AccordError(
+                    f"chat template '{template}' needs the control token '{token}', "
+                    "which the tokenizer lacks",
+                    where="chat_template",
+                    fix=f"train the tokenizer with '{token}' in special_tokens, or choose "
+                    "another chat_template",
+                )
+
+    def __len__(self) -> int:
+        return self._core.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def start_id(self) -> int:
+        """What the first token of a document is predicted from: bos, else the end token."""
+        return self.end_id if self.bos_id is None else self.bos_id
+
+    @property
+    def end_token(self) -> str:
+        """Text of the end token."""
+        return self._special.end
+
+    @property
+    def pad_token(self) -> str | None:
+        """Text of the padding token, if there is one."""
+        return self._special.pad
+
+    @property
+    def bos_token(self) -> str | None:
+        """Text of the token that begins a sequence, if there is one."""
+        return self._special.bos
+
+    @property
+    def control_tokens(self) -> dict[str, AddedToken]:
+        """The control tokens by their text."""
+        added = self._core.get_added_tokens_decoder().values()
+        return {token.content: token for token in added if token.special}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of `tokenizer.json`, the special tokens and the chat template."""
+        special = self._special
+        named = (special.end, special.pad, special.bos, self.chat_template)
+        return sha256("\0".join((self._core.to_str(), repr(named))).encode()).hexdigest()
+
+    def token_id(self, token: str) -> int:
+        """Id of a token by its text.
+
+        Raises:
+            AccordError: The vocabulary has no such token.
+        """
+        found = self._core.token_to_id(token)
+        if found is None:
+            raise AccordError(f"the tokenizer has no token '{token}'", fix="add it and retrain")
+        return found
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; never a control token's, and nothing is added before or after.
+
+        Raises:
+            AccordError: The text holds a lone surrogate, which is no character.
+        """
+        try:
+            return self._core.encode(text, add_special_tokens=False).ids
+        except TypeError as error:
+            raise _surrogate(text) from error
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, as `encode` gives them."""
+        try:
+            encoded = self._core.encode_batch_fast(list(texts), add_special_tokens=False)
+        except TypeError as error:
+            bad = next((t for t in texts if not _is_text(t)), "")
+            raise _surrogate(bad) from error
+        return [e.ids for e in encoded]
+
+    def encode_corpus(self, texts: Iterable[str]) -> list[NDArray[np.uint32]]:
+        """Ids of each text as an array, holding the encodings of a few megabytes at a time."""
+        return [
+            np.array(ids, dtype=np.uint32)
+            for batch in _batches(texts)
+            for ids in self.encode_batch(batch)
+        ]
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
+        """Text of the ids; bytes that are no UTF-8 become U+FFFD."""
+        return self._core.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+
+
+def _byte_level_bpe(pattern: str) -> tokenizers.Tokenizer:
+    core = tokenizers.Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    return core
+
+
+def _control_tokens(
+    end: str, pad: str, of_template: Sequence[str], further: Sequence[str]
+) -> list[str]:
+    if end == pad:
+        raise AccordError(
+            f"the end token and the pad token are both '{end}'",
+            where="pad_token",
+            fix="give them different texts: a padded end token would drop out of the loss",
+        )
+    tokens = list(dict.fromkeys((end, pad, *of_template)))
+    for token in further:
+        if token in tokens:
+            raise AccordError(
+                f"the control token '{token}' is named twice",
+                where="special_tokens",
+                fix="remove it: end, pad and chat template tokens are there already",
+            )
+        tokens.append(token)
+    if "" in tokens:
+        raise AccordError("a control token is empty", where="special_tokens", fix="name it")
+    return tokens
+
+
+def _checked(texts: Iterable[str]) -> Iterator[str]:
+    seen = False
+    for text in texts:
+        if not _is_text(text):
+            raise _surrogate(text)
+        seen = seen or bool(text)
+        yield text
+    if not seen:
+        raise AccordError(
+            "the tokenizer's corpus is empty", where="data", fix="give sources that hold text"
+        )
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _surrogate(text: str) -> AccordError:
+    at = next((i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff"), 0)
+    return AccordError(
+        f"the text holds a lone surrogate ({text[at : at + 1]!a}) at character {at}: no UTF-8",
+        fix="read the file as UTF-8 with errors='replace', or drop the row",
+    )
