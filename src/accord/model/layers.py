@@ -1,0 +1,98 @@
+"""The parts of a block that look at one token at a time: norms, rotation, feed-forward.
+
+Axes: N tokens of the stream, H heads, d width of a head, D width of the model.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from accord.config.model import ModelConfig
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, the mean square taken in float32 (arXiv 1910.07467)."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Normalise the last axis."""
+        return F.rms_norm(x_ND, self.weight.shape, self.weight, self.eps)
+
+
+def norm(config: ModelConfig) -> nn.Module:
+    """The norm a config asks for, over the model's width."""
+    if config.norm == "rmsnorm":
+        return RMSNorm(config.hidden_size, config.norm_eps)
+    return nn.LayerNorm(config.hidden_size, config.norm_eps)
+
+
+class Rotary(NamedTuple):
+    """Cosines and sines of a stream's positions, [N, 1, d/2] each."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def rotary(position_N: Tensor, config: ModelConfig, dtype: torch.dtype) -> Rotary:
+    """Angles position * theta^(-2i/d), made once a forward pass (arXiv 2104.09864, eq. 34).
+
+    Computed from the positions rather than read from a table: the model then has no buffer that a
+    cast, a shard or a longer context could spoil.
+    """
+    pair = torch.arange(0, config.head_size, 2, dtype=torch.float32, device=position_N.device)
+    frequency = 1.0 / config.rope_theta ** (pair / config.head_size)
+    angle = (position_N.float()[:, None] * frequency)[:, None, :]
+    return Rotary(angle.cos().to(dtype), angle.sin().to(dtype))
+
+
+def rotate(x_NHd: Tensor, by: Rotary) -> Tensor:
+    """Rotate the pairs (x_i, x_{i + d/2}) of each head by the token's angles."""
+    first, second = x_NHd.chunk(2, dim=-1)
+    return torch.cat((first * by.cos - second * by.sin, second * by.cos + first * by.sin), dim=-1)
+
+
+class MLP(nn.Module):
+    """down(act(up(x)))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.up = nn.Linear(width, inner, bias)
+        self.down = nn.Linear(inner, width, bias)
+        self.activation = config.activation
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Apply to every token."""
+        return self.down(activate(self.up(x_ND), self.activation))
+
+
+class GatedMLP(nn.Module):
+    """down(act(gate(x)) * up(x)) (arXiv 2002.05202, eq. 6)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.gate = nn.Linear(width, inner, bias)
+        self.up = nn.Linear(width, inner, bias)
+        self.down = nn.Linear(inner, width, bias)
+        self.activation = config.activation
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Apply to every token."""
+        return self.down(activate(self.gate(x_ND), self.activation) * self.up(x_ND))
+
+
+def activate(x: Tensor, name: str) -> Tensor:
+    """`silu` or `gelu_tanh` (GPT-2's approximation), elementwise."""
+    return F.silu(x) if name == "silu" else F.gelu(x, approximate="tanh")
+
+
+def feed_forward(config: ModelConfig) -> nn.Module:
+    """The feed-forward part of a block: the one place that chooses its kind."""
+    return GatedMLP(config) if config.gated_mlp else MLP(config)

@@ -1,0 +1,135 @@
+"""Attention in training: from the stream to a grid of rows and back.
+
+Axes: N tokens of the stream, G rows and T columns of the grid, H heads, d head width.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from accord.data.batch import Layout
+from accord.model.attention import as_bias, attention, causal_attention
+
+
+class Plan:
+    """How one batch attends; a strategy for `Decoder.forward`.
+
+    Linear layers run on the stream without padding; only here are queries, keys and values laid on
+    the grid. Two fast cases are found out once: a grid that is the stream itself (a reshape, no
+    gather) and rows of one segment each (plain causal attention: what is padded on the right is
+    seen by no token).
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        grid_GT = layout.grid_GT
+        real_GT = grid_GT >= 0
+        own_GT = layout.segment_GT == layout.parent_GT
+        alone_GT = own_GT & (layout.segment_GT == layout.segment_GT[:, :1])
+        cells = torch.arange(grid_GT.numel(), device=grid_GT.device)
+        facts = torch.stack(
+            (
+                (grid_GT.flatten() == cells).all(),
+                (alone_GT | ~real_GT).all(),
+                real_GT.all(),
+            )
+        )
+        # one transfer from the device for all three
+        self.is_stream, self.is_causal, self.is_full = facts.tolist()
+        self.shape = (grid_GT.shape[0], grid_GT.shape[1])
+        self._layout = layout
+        self._bias: dict[tuple[int | None, torch.dtype], Tensor] = {}
+        self._cell_token = grid_GT.flatten().clamp(min=0)
+        self._hole = None if self.is_full else ~real_GT.flatten()[:, None, None]
+        real_cells = cells[real_GT.flatten()]
+        self._token_cell = torch.empty_like(real_cells).scatter_(
+            0, self._cell_token[real_cells], real_cells
+        )
+
+    @classmethod
+    def of(cls, layout: Layout) -> Self:
+        """The plan of a batch's layout, on the layout's device."""
+        return cls(layout)
+
+    @classmethod
+    def dense(cls, batch: int, time: int, device: torch.device | str = "cpu") -> Self:
+        """The plan of `batch` causal sequences of `time` tokens each, laid end to end."""
+        return cls.ragged([time] * batch, device)
+
+    @classmethod
+    def ragged(cls, lengths: Sequence[int], device: torch.device | str = "cpu") -> Self:
+        """The plan of causal sequences of these lengths, laid end to end."""
+        length_B1 = torch.tensor(list(lengths))[:, None]
+        column_BT = torch.arange(int(length_B1.max())).expand(len(lengths), -1)
+        start_B1 = length_B1.cumsum(0) - length_B1
+        real_BT = column_BT < length_B1
+        grid_BT = torch.where(real_BT, start_B1 + column_BT, -1).to(device)
+        segment_BT = torch.where(real_BT, 0, -1).to(device)
+        return cls(Layout(grid_BT, segment_BT, segment_BT))
+
+    def __call__(
+        self, layer: int, q_NHd: Tensor, k_NKd: Tensor, v_NKd: Tensor, window: int | None
+    ) -> Tensor:
+        """Attention of every token to those it may see, [N, H, d]."""
+        q, k, v = (self.to_grid(x) for x in (q_NHd, k_NKd, v_NKd))
+        return self.to_stream(self.on_grid(q, k, v, window))
+
+    def to_grid(self, x_NHd: Tensor) -> Tensor:
+        """Lay tokens on the grid, [G, H, T, d]."""
+        if not self.is_stream:
+            x_NHd = _Move.apply(x_NHd, self._cell_token, self._token_cell, None)
+        return x_NHd.unflatten(0, self.shape).transpose(1, 2)
+
+    def to_stream(self, x_GHTd: Tensor) -> Tensor:
+        """Take tokens off the grid, [N, H, d]."""
+        x_NHd = x_GHTd.transpose(1, 2).flatten(0, 1)
+        if self.is_stream:
+            return x_NHd
+        return _Move.apply(x_NHd, self._token_cell, self._cell_token, self._hole)
+
+    def on_grid(self, q_GHTd: Tensor, k_GKTd: Tensor, v_GKTd: Tensor, window: int | None) -> Tensor:
+        """Attention on the grid, [G, H, T, d]."""
+        if self.is_causal and (window is None or window >= self.shape[1]):
+            return causal_attention(q_GHTd, k_GKTd, v_GKTd)
+        return attention(q_GHTd, k_GKTd, v_GKTd, self.bias(window, q_GHTd.dtype))
+
+    def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """What is added to scores, [G or 1, 1, T, T]; made once for each window."""
+        key = (window, dtype)
+        if key not in self._bias:
+            self._bias[key] = as_bias(self.visible(window), dtype)[:, None]
+        return self._bias[key]
+
+    def visible(self, window: int | None) -> Tensor:
+        """True where the token of a row (axis 1) sees that of a column (axis 2), [G or 1, T, T]."""
+        time, device = self.shape[1], self._layout.grid_GT.device
+        sees = torch.ones(time, time, dtype=torch.bool, device=device).tril_()[None]
+        if not self.is_causal:
+            segment_GT, parent_GT = self._layout.segment_GT, self._layout.parent_GT
+            key_G1T = segment_GT[:, None, :]
+            sees = sees & ((key_G1T == segment_GT[:, :, None]) | (key_G1T == parent_GT[:, :, None]))
+        if window is None:
+            return sees
+        # a token's position in its sequence is the number of tokens before it that it sees
+        position_GT = sees.sum(-1)
+        return sees & (position_GT[:, :, None] - position_GT[:, None, :] < window)
+
+
+class _Move(torch.autograd.Function):
+    """Move tokens by index; their gradients move back by the inverse index.
+
+    Autograd would add gradients up by index, which is slow, for fear that a token goes to two
+    cells. Holes of the grid repeat token 0 but are seen by none, so that their gradient is zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor, hole: Tensor | None) -> Tensor:
+        ctx.save_for_backward(back, hole)
+        return x.index_select(0, there)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        back, hole = ctx.saved_tensors
+        grad = grads[0].index_select(0, back)
+        return grad if hole is None else grad.masked_fill_(hole, 0), None, None, None
