@@ -22,7 +22,7 @@ class SpecialTokens:
     pad: str | None = None
     bos: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
-    """`tokenizer_config.json` of the folder it was read from; empty for a tokenizer trained here."""
+    """`tokenizer_config.json` of the folder read; empty for a tokenizer trained here."""
 
 
 def read_folder(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, str | None]:

@@ -36,7 +36,8 @@ class ChatTemplate:
 
     Args:
         name: Its name in a recipe.
-        turns: Prefix and suffix by role; a role that is absent cannot be expressed.
+        turns: Prefix and suffix by role; a role that is absent cannot be expressed. An
+            assistant's suffix begins with the control token that closes the turn.
         jinja: The same format for transformers and vLLM.
         between: Text between an assistant turn and the turn after it.
         opening: `start`: the sequence begins with the tokenizer's start token; `bos`: with its
