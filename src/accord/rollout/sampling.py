@@ -145,7 +145,7 @@ def pick_blocks(weights_BV: Tensor, uniform_B: Tensor) -> Tensor:
 
 
 def argmax_blocks(logits_BV: Tensor) -> Tensor:
-    """The first index of each row's maximum, in two levels: torch's own argmax is not vectorised."""
+    """The first index of each row's maximum, in two levels: torch argmax is scalar code."""
     vocab = logits_BV.shape[1]
     block_B1 = _by_blocks(logits_BV, torch.amax).argmax(-1, keepdim=True)
     index_BK = block_B1 * _BLOCK + torch.arange(_BLOCK, device=logits_BV.device)
@@ -172,7 +172,7 @@ def _by_blocks(values_BV: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
 
 
 def _truncate(probs_BK: Tensor, sampling: SamplingConfig) -> Tensor:
-    """Zero what top-p and min-p leave out of probabilities in descending order; not renormalised."""
+    """Zero what top-p and min-p leave out of descending probabilities; not renormalised."""
     if sampling.top_p < 1:
         before_BK = probs_BK.cumsum(-1) - probs_BK
         probs_BK = probs_BK.masked_fill(before_BK >= sampling.top_p, 0)
