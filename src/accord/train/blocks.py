@@ -1,0 +1,72 @@
+"""The decoder's blocks: where they are, and how their forward pass is wrapped for a run."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from accord.config.train import TrainConfig
+
+
+def find_blocks(model: nn.Module) -> tuple[str, Sequence[nn.Module]]:
+    """Name and modules of the model's `layers`, the ModuleList of its blocks; empty without one."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "layers" and isinstance(module, nn.ModuleList):
+            return name, list(module)
+    return "", []
+
+
+def block_matrices(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Names of the matrices inside the blocks, with the rows of each logical matrix.
+
+    A model that fuses projections says so with `fused_rows() -> {name: rows of each}`.
+    """
+    prefix, blocks = find_blocks(model)
+    fused = model.fused_rows() if hasattr(model, "fused_rows") else {}
+    return {
+        name: tuple(fused.get(name, (parameter.shape[0],)))
+        for i, block in enumerate(blocks)
+        for name, parameter in block.named_parameters(prefix=f"{prefix}.{i}")
+        if parameter.dim() == 2
+    }
+
+
+@contextmanager
+def wrapped(
+    blocks: Sequence[nn.Module], config: TrainConfig, warn: Callable[[str], None]
+) -> Iterator[None]:
+    """Compile and checkpoint the blocks' forward passes as the config says, and undo it after."""
+    compiles = config.compile and _can_compile(warn)
+    for block in blocks:
+        forward: Callable[..., Any] = block.forward
+        if compiles:
+            forward = torch.compile(forward)
+        if config.gradient_checkpointing:
+            # Nothing in a block is random: there is no generator state worth keeping.
+            forward = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
+        if compiles or config.gradient_checkpointing:
+            block.forward = forward
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+
+
+def _can_compile(warn: Callable[[str], None]) -> bool:
+    """Whether torch.compile has what it needs here: on a CPU, a C++ compiler."""
+    if torch.cuda.is_available():
+        return True
+    from torch._inductor.cpp_builder import get_cpp_compiler  # noqa: PLC0415  (slow to import)
+    from torch._inductor.exc import InvalidCxxCompiler  # noqa: PLC0415
+
+    try:
+        get_cpp_compiler()
+    except (InvalidCxxCompiler, RuntimeError):
+        warn("compile: no C++ compiler found (g++ or clang++); going on without torch.compile")
+        return False
+    return True

@@ -1,0 +1,327 @@
+"""The only training loop.
+
+A step: rows are split over ranks and micro-batches, each micro-batch's loss *sum* is
+backpropagated, gradients and weights are summed, and gradients are divided once, by the global
+weight. So accumulation, padding and ranks change nothing. A step whose loss or gradient is not
+finite is skipped by all ranks alike. Everything that the next step depends on is in the checkpoint, and the
+rows of a step are a pure function of its number: a resumed run ends in the same bytes.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from accord.checkpoint.store import Store
+from accord.config.train import TrainConfig
+from accord.errors import AccordError
+from accord.train.blocks import block_matrices, find_blocks, wrapped
+from accord.train.interrupt import Interrupted, stop_request
+from accord.train.metrics import (
+    RunLog,
+    Sums,
+    TensorBoard,
+    Window,
+    means,
+    peak_memory_bytes,
+    read_log,
+)
+from accord.train.microbatch import Runner, Source, Step, StepModule, micro_batch_size
+from accord.train.optim import Optimizer
+from accord.train.parallel import current_ranks
+from accord.train.precision import DTYPES, Weights
+from accord.train.progress import Display, display
+from accord.train.resume import Cursor, load_state, pack_state, refuse_other_run, run_identity
+from accord.train.schedule import factor
+
+SKIPS_ALLOWED = 5
+"""Steps in a row whose loss may be non-finite before the run is given up."""
+
+Unit = Literal["tokens", "pairs", "completions"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to.
+
+    Args:
+        steps: Optimiser steps of the whole run.
+        num_tokens: Tokens read, over all ranks.
+        skipped: Steps that were skipped because loss or gradient was not finite.
+        resumed_from: Step of the checkpoint it went on from, or none.
+        seconds: Wall-clock time of this call.
+        metrics: The last line of the run log.
+    """
+
+    steps: int
+    num_tokens: int
+    skipped: int
+    resumed_from: int | None
+    seconds: float
+    metrics: dict[str, Any]
+
+
+class Trainer:
+    """Trains a model; one `fit` a trainer.
+
+    From here on the model belongs to the trainer: its parameters may change dtype or be sharded.
+    After `fit` without ranks it holds the trained float32 weights again.
+
+    Args:
+        model: In float32. Its blocks are the ModuleList named `layers`.
+        step: Model and batch to the objective's sum.
+        source: Rows of each optimiser step; `source.steps` is the length of the run.
+        config: Optimiser, schedule, precision, batches, checkpoints.
+        folder: The stage's folder: `accord/metrics.jsonl` and `accord/checkpoints` go there.
+        evaluate: A source of held-out batches, or none.
+        console: Where progress is shown; none: standard error.
+        unit: What the rows are; other than tokens, their rate is logged too.
+        steps_per_epoch: For the `epoch` in the log; none: from config.epochs, if that is set.
+        fingerprint: Of whatever else the run depends on (data, starting model): a checkpoint of
+            another is refused.
+
+    Raises:
+        AccordError: batch_size is not a multiple of the ranks; a tracker is not installed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        step: Step,
+        source: Source,
+        config: TrainConfig,
+        folder: Path,
+        evaluate: Source | None = None,
+        console: Console | None = None,
+        *,
+        unit: Unit = "tokens",
+        steps_per_epoch: float | None = None,
+        fingerprint: str = "",
+    ) -> None:
+        self._source, self._evaluate, self._config = source, evaluate, config
+        self._folder, self._unit = folder, unit
+        self._ranks = ranks = current_ranks()
+        shown = console or Console(stderr=True)
+        self._console = shown if ranks.rank == 0 else Console(quiet=True)
+        size = micro_batch_size(config, ranks)
+        dtype = DTYPES[config.precision]
+        model.to(ranks.device).train()
+        matrices = block_matrices(model)
+        self._blocks = find_blocks(model)[1]
+        root = StepModule(model, step)
+        ranks.shard(root, self._blocks, dtype)
+        self._weights = Weights(model, dtype, ranks)
+        self._optimizer = Optimizer(self._weights, config, matrices, ranks)
+        self._runner = Runner(root, ranks, size)
+        self._steps_per_epoch = steps_per_epoch or (
+            source.steps / config.epochs if config.epochs else None
+        )
+        self._save_every = config.save_every or max(1, math.ceil(source.steps / 10))
+        self._identity = run_identity(config, source.steps, fingerprint)
+        self._store = Store(folder / "accord" / "checkpoints", config.keep_last, self._warn)
+        self._log = RunLog(folder / "accord" / "metrics.jsonl")
+        self._cursor, self._window = Cursor(), Window()
+
+    def fit(self) -> TrainResult:
+        """Train to the end, from the newest good checkpoint if there is one.
+
+        Raises:
+            AccordError: Five steps in a row were not finite; a checkpoint is of another run; the
+                disk is full.
+            Interrupted: SIGTERM or Ctrl-C; a checkpoint of the last finished step is saved.
+        """
+        began = time.monotonic()
+        resumed = self._resume()
+        cursor, steps = self._cursor, self._source.steps
+        with ExitStack() as stack:
+            stop = stack.enter_context(stop_request())
+            stack.enter_context(wrapped(self._blocks, self._config, self._warn))
+            shows: list[Callable[[int, Mapping[str, Any]], None]] = []
+            if self._ranks.rank == 0:
+                shows = self._open_displays(stack)
+            while cursor.step < steps:
+                stopped = self._take_step(lambda: stop.asked, shows)
+                if stopped and cursor.step < steps:
+                    raise Interrupted(self._folder, cursor.step)
+        self._weights.release()
+        lines = self._ranks.on_first(lambda: read_log(self._log.path))
+        took = time.monotonic() - began
+        return TrainResult(
+            steps, cursor.num_tokens, cursor.skipped, resumed, took, lines[-1] if lines else {}
+        )
+
+    def export_state(self) -> dict[str, Tensor]:
+        """The trained weights by the model's parameter names, whole, float32, on the CPU.
+
+        All ranks must call it; rank 0 gets the weights, the others an empty mapping.
+        """
+        full = self._weights.full()
+        return {n: t.detach().cpu() for n, t in full.items()} if self._ranks.rank == 0 else {}
+
+    def write(self, save: Callable[[dict[str, Tensor]], None]) -> None:
+        """Call `save` with the trained weights on rank 0 alone, while the others wait."""
+        state = self.export_state()
+        self._ranks.on_first(lambda: save(state))
+
+    def _open_displays(self, stack: ExitStack) -> list[Callable[[int, Mapping[str, Any]], None]]:
+        step = self._cursor.step
+        shown: Display = display(self._console, self._folder.name, step, self._source.steps)
+        displays = [stack.enter_context(shown).update]
+        if "tensorboard" in self._config.trackers:
+            board = TensorBoard(self._folder / "accord" / "tensorboard", step)
+            stack.callback(board.close)
+            displays.append(board.log)
+        return displays
+
+    def _resume(self) -> int | None:
+        """Load the newest good checkpoint, cut the log back to it, and return its step."""
+        if not self._config.resume:
+            self._ranks.on_first(self._store.clear)
+        step = self._ranks.on_first(self._newest)
+        if step is not None:
+            checkpoint = self._store.at(step)
+            refuse_other_run(checkpoint.meta["run"], self._identity, checkpoint.folder)
+            load_state(checkpoint.tensors(), self._weights, self._optimizer)
+            self._cursor = Cursor(**checkpoint.meta["cursor"])
+        self._ranks.on_first(lambda: self._prepare_folder(step or 0))
+        return step
+
+    def _newest(self) -> int | None:
+        self._store.clean()
+        checkpoint = self._store.latest()
+        return checkpoint.step if checkpoint else None
+
+    def _prepare_folder(self, step: int) -> None:
+        self._log.cut(step)
+        # Weights, two moments, and the final weights beside them.
+        size = 4 * sum(shape.numel() for shape in self._weights.shapes.values())
+        self._store.check_space(4 * size)
+
+    def _take_step(
+        self, stop: Callable[[], bool], shows: list[Callable[[int, Mapping[str, Any]], None]]
+    ) -> bool:
+        """One step with what follows it (evaluation, log, checkpoint); true if asked to stop."""
+        config, cursor, total = self._config, self._cursor, self._source.steps
+        began = time.monotonic()
+        stopped, bad_rows = self._train(stop)
+        self._window.seconds += time.monotonic() - began
+        last = cursor.step == total
+        saves = last or stopped or cursor.step % self._save_every == 0
+        evaluates = self._evaluate is not None and (
+            last or (config.eval_every is not None and cursor.step % config.eval_every == 0)
+        )
+        line: dict[str, Any] = {}
+        # A checkpoint's step is logged too: the averages of a resumed run begin where they began.
+        if saves or evaluates or bad_rows or cursor.step % config.log_every == 0:
+            line = self._line(bad_rows) | (self._evaluation() if evaluates else {})
+            if self._ranks.rank == 0:
+                self._log.append(line)
+        if saves:
+            self._save()
+        for show in shows:
+            show(cursor.step, line)
+        return stopped
+
+    def _train(self, stop: Callable[[], bool]) -> tuple[bool, list[str]]:
+        """Gradients, then an optimiser step; returns the wish to stop and a skipped step's rows."""
+        cursor, config = self._cursor, self._config
+        sums, seen = self._runner.run(self._source, cursor.step, self._backward)
+        pairs, norm_squared, stopped = self._agree(sums, stop)
+        total, weight = pairs["loss"]
+        norm = math.sqrt(norm_squared) / weight if weight else math.nan
+        share = factor(config, cursor.step, self._source.steps)
+        cursor.step += 1
+        cursor.num_tokens += round(pairs["num_tokens"][0])
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            return stopped, self._skip(seen)
+        clip = min(1.0, config.max_grad_norm / (norm + 1e-6)) if config.max_grad_norm else 1.0
+        self._weights.scale(clip / weight)
+        self._optimizer.step(share)
+        self._weights.publish()
+        self._weights.clear()
+        cursor.skipped_in_a_row = 0
+        self._window.add(pairs | {"grad_norm": (norm, 1.0)})
+        return stopped, []
+
+    def _agree(
+        self, sums: Sums, stop: Callable[[], bool]
+    ) -> tuple[dict[str, tuple[float, float]], float, bool]:
+        """One sum over the ranks: metrics, the gradients' squared norm, whether any is to stop."""
+        sums.add("norm_squared", self._weights.norm_squared(), 0.0)
+        sums.add("stop", float(stop()), 0.0)
+        pairs = sums.unpack(self._ranks.sum(sums.pack()))
+        norm_squared, stopped = pairs.pop("norm_squared")[0], pairs.pop("stop")[0]
+        return pairs, norm_squared, stopped > 0
+
+    def _backward(self, total: Tensor) -> None:
+        total.backward()
+        self._weights.hand_over()
+
+    def _skip(self, seen: list[tuple[Tensor, tuple[str, ...]]]) -> list[str]:
+        """Leave the weights as they are; name the rows, those of bad micro-batches if known."""
+        cursor = self._cursor
+        self._weights.clear()
+        cursor.skipped += 1
+        cursor.skipped_in_a_row += 1
+        bad = [ids for total, ids in seen if not bool(torch.isfinite(total))]
+        everyone = self._ranks.gather((bad, [ids for _, ids in seen]))
+        named = [ids for part, _ in everyone for ids in part]
+        named = named or [ids for _, part in everyone for ids in part]
+        rows = [row for ids in named for row in ids]
+        self._warn(
+            f"step {cursor.step}: loss or gradient is not finite; skipped, weights unchanged; "
+            f"rows {', '.join(rows) or '(unnamed)'}"
+        )
+        if cursor.skipped_in_a_row >= SKIPS_ALLOWED:
+            raise AccordError(
+                f"{SKIPS_ALLOWED} steps in a row had a loss or gradient that is not finite",
+                f"step {cursor.step}, rows {', '.join(rows)}",
+                "lower the learning rate or look at those rows; nothing of this was saved",
+            )
+        return rows or ["(unnamed)"]
+
+    def _line(self, bad_rows: list[str]) -> dict[str, Any]:
+        """The run log's line for what has happened since the last one."""
+        cursor, window = self._cursor, self._window
+        line: dict[str, Any] = {"step": cursor.step} | window.means()
+        share = factor(self._config, cursor.step - 1, self._source.steps)
+        line["learning_rate"] = self._config.lr * share
+        if self._steps_per_epoch:
+            line["epoch"] = cursor.step / self._steps_per_epoch
+        line["num_tokens"] = cursor.num_tokens
+        line["tokens_per_second"] = window.rate("num_tokens")
+        if self._unit != "tokens":
+            line[f"{self._unit}_per_second"] = window.rate("rows")
+        line["peak_memory_bytes"] = peak_memory_bytes(self._ranks.device)
+        if bad_rows:
+            line["skipped_rows"] = bad_rows
+        self._window = Window()
+        return line
+
+    def _evaluation(self) -> dict[str, float]:
+        assert self._evaluate is not None
+        began = time.monotonic()
+        found = means(self._runner.evaluate(self._evaluate))
+        return {f"eval_{name}": value for name, value in found.items()} | {
+            "eval_runtime": time.monotonic() - began
+        }
+
+    def _save(self) -> None:
+        tensors = pack_state(self._weights, self._optimizer)
+        meta = {"cursor": asdict(self._cursor), "run": self._identity}
+
+        def write() -> None:
+            self._log.sync()
+            self._store.save(self._cursor.step, tensors, meta)
+
+        self._ranks.on_first(write)
+
+    def _warn(self, line: str) -> None:
+        self._console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)

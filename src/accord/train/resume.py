@@ -1,0 +1,80 @@
+"""What a checkpoint holds of a run, and which runs may go on from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from accord.config.train import TrainConfig
+from accord.errors import AccordError
+from accord.train.optim import Optimizer
+from accord.train.precision import Weights
+
+# Settings that decide how a run is watched and stored, or only reorder its sums.
+_FREE = {
+    "micro_batch_size",
+    "resume",
+    "eval_every",
+    "eval_rows",
+    "save_every",
+    "keep_last",
+    "log_every",
+    "trackers",
+    "compile",
+    "gradient_checkpointing",
+}
+
+
+@dataclass
+class Cursor:
+    """Where a run is; with the weights and the optimiser's state, all that its next step needs.
+
+    Args:
+        step: Optimiser steps taken or skipped: also the place in the data.
+        num_tokens: Tokens read, over all ranks.
+        skipped: Steps skipped because loss or gradient was not finite.
+        skipped_in_a_row: The latest of them, without a good step since.
+    """
+
+    step: int = 0
+    num_tokens: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+
+def pack_state(weights: Weights, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Masters and optimiser state as whole named tensors (all ranks must call it)."""
+    tensors = {f"weights/{name}": tensor for name, tensor in weights.full().items()}
+    tensors |= {f"optimizer/{name}": tensor for name, tensor in optimizer.state().items()}
+    return tensors
+
+
+def load_state(tensors: Mapping[str, Tensor], weights: Weights, optimizer: Optimizer) -> None:
+    """Take over what `pack_state` gave, on this or another number of ranks."""
+    weights.load(_under("weights/", tensors))
+    optimizer.load(_under("optimizer/", tensors))
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def run_identity(config: TrainConfig, steps: int, fingerprint: str) -> dict[str, Any]:
+    """What has to be equal for a checkpoint to be continued, as plain JSON."""
+    settings = config.model_dump(mode="json", include=set(TrainConfig.model_fields) - _FREE)
+    return {**settings, "steps": steps, "fingerprint": fingerprint}
+
+
+def refuse_other_run(saved: Mapping[str, Any], mine: Mapping[str, Any], folder: Path) -> None:
+    """Raise AccordError, naming the settings, if a checkpoint belongs to another run."""
+    keys = [key for key in mine if saved.get(key) != mine[key]]
+    if not keys:
+        return
+    changes = ", ".join(f"{key} was {saved.get(key)} and is {mine[key]}" for key in keys)
+    raise AccordError(
+        f"the checkpoint was made with other settings: {changes}",
+        str(folder),
+        "use those settings again, set resume=false to start afresh, or choose another folder",
+    )
