@@ -136,11 +136,10 @@ def _check_contents(text: str, messages: Sequence[Message], real: str) -> None:
 
 def _control_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
     """Matches any control token, with the blanks that a token swallows."""
-    tokens = sorted(tokenizer.control_tokens.values(), key=lambda t: -len(t.content))
-    alternatives = (
-        rf"{r'\s*' if t.lstrip else ''}{re.escape(t.content)}{r'\s*' if t.rstrip else ''}"
-        for t in tokens
-    )
+    alternatives = [
+        (r"\s*" if t.lstrip else "") + re.escape(t.content) + (r"\s*" if t.rstrip else "")
+        for t in sorted(tokenizer.control_tokens.values(), key=lambda t: -len(t.content))
+    ]
     return re.compile("|".join(alternatives))
 
 

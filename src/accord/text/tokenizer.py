@@ -3,10 +3,11 @@
 Text is only ever text: `encode` never yields a control token, whatever the text says.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -45,6 +46,9 @@ class Tokenizer:
         self.bos_id: int | None = None if special.bos is None else self.token_id(special.bos)
         added = self._core.get_added_tokens_decoder()
         self.control_ids: frozenset[int] = frozenset(i for i, t in added.items() if t.special)
+        self.control_tokens: Mapping[str, AddedToken] = MappingProxyType(
+            {t.content: t for t in added.values() if t.special}
+        )
 
     @classmethod
     def train(
@@ -162,12 +166,6 @@ class Tokenizer:
     def bos_token(self) -> str | None:
         """Text of the token that begins a sequence, if there is one."""
         return self._special.bos
-
-    @property
-    def control_tokens(self) -> dict[str, AddedToken]:
-        """The control tokens by their text."""
-        added = self._core.get_added_tokens_decoder().values()
-        return {token.content: token for token in added if token.special}
 
     @property
     def fingerprint(self) -> str:
