@@ -1,0 +1,1 @@
+"""Numbers about policies: fixed prompts, scorers, KL, intervals, findings. Trains nothing."""

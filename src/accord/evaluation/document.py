@@ -1,0 +1,136 @@
+"""The result document, `report.json`: all numbers of a run, read from its stage folders.
+
+Plain dicts. The report draws what stands here and computes nothing. Keys: `headline`, `findings`,
+`policies`, `comparisons`, `histograms`, `samples`, `protocol` (from the evaluation); `stages`,
+`curves`, `rows`, `timings`, `tokenizer`, `environment`, `recipe` (from the stages). A part whose
+stage is absent is empty.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accord.evaluation.findings import findings, plain
+
+SCHEMA = 1
+POINTS = 2000
+"""Points kept of a curve; longer ones are thinned evenly, their last point kept."""
+NO_METRIC = ("step",)
+FROM_EVALUATION = ("policies", "comparisons", "histograms", "samples", "protocol")
+EMPTY: Mapping[str, type] = {"comparisons": list, "samples": list}
+
+
+def assemble(
+    stages: Mapping[str, Path],
+    title: str,
+    recipe: Mapping[str, Any] | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Join what the stages of a run left in their folders.
+
+    Args:
+        stages: Stage name to folder, in the order they ran; folders may lack any part.
+        title: Heading of the report.
+        recipe: The resolved recipe.
+        command: What reproduces the run.
+    """
+    read = {name: read_stage(folder) for name, folder in stages.items()}
+    facts = {name: parts["stage"] for name, parts in read.items() if parts["stage"]}
+    # the last evaluation is the one that knows the most policies
+    evaluations = [parts["evaluation"] for parts in read.values() if parts["evaluation"]]
+    evaluation = evaluations[-1] if evaluations else {}
+    document: dict[str, Any] = {"schema": SCHEMA, "title": title, "command": command}
+    document |= {key: evaluation.get(key, EMPTY.get(key, dict)()) for key in FROM_EVALUATION}
+    document |= {
+        "stages": {name: _facts(stage) for name, stage in facts.items()},
+        "curves": {name: parts["curves"] for name, parts in read.items() if parts["curves"]},
+        "rows": {name: parts["rows"] for name, parts in read.items() if parts["rows"]},
+        "timings": {name: s["seconds"] for name, s in facts.items() if "seconds" in s},
+        "tokenizer": next((p["tokenizer"] for p in read.values() if p["tokenizer"]), {}),
+        "environment": _environment(facts),
+        "recipe": dict(recipe or {}),
+    }
+    document["headline"] = headline(document)
+    document["findings"] = findings(document)
+    return document
+
+
+def read_stage(folder: Path) -> dict[str, Any]:
+    """The parts of one stage folder; a file that is not there is an empty dict."""
+    home = folder / "accord"
+    return {
+        "stage": _json(home / "stage.json"),
+        "rows": _json(home / "rows.json"),
+        "tokenizer": _json(home / "tokenizer_report.json"),
+        "evaluation": _json(home / "evaluation.json"),
+        "curves": curves(home / "metrics.jsonl"),
+    }
+
+
+def curves(path: Path) -> dict[str, list[list[float]]]:
+    """Metric to its [step, value] points; a step logged again after a resume counts once."""
+    if not path.exists():
+        return {}
+    found: dict[str, dict[int, float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        for metric, value in record.items():
+            if metric not in NO_METRIC and isinstance(value, int | float):
+                found.setdefault(metric, {})[record["step"]] = float(value)
+    return {metric: _thinned(sorted(points.items())) for metric, points in found.items()}
+
+
+def headline(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The one comparison a reader should remember; empty where nothing was compared.
+
+    It is the last policy of the list on the first scorer of the list.
+    """
+    protocol, rows = document["protocol"], document["comparisons"]
+    wanted = [p for p in protocol.get("policies", []) if p != protocol.get("reference")]
+    if not wanted or not rows:
+        return {}
+    row = next(
+        r for r in rows if r["policy"] == wanted[-1] and r["scorer"] == protocol["scorers"][0]
+    )
+    policy, reference, name = row["policy"], row["reference"], row["scorer"]
+    before = document["policies"][reference]["scores"][name]["mean"]
+    after = document["policies"][policy]["scores"][name]["mean"]
+    kl = document["policies"][policy]["kl"]["mean"]
+    low, high = row["ci95"]
+    verb = "moved" if low > 0 or high < 0 else "did not measurably move"
+    return {
+        **row,
+        "before": before,
+        "after": after,
+        "kl": kl,
+        "sentence": f"{policy} {verb} mean {name} from {plain(before)} to {plain(after)} "
+        f"at {plain(kl, 1)} nats from {reference}.",
+    }
+
+
+def _facts(stage: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("kind", "config", "inputs", "fingerprint", "seconds")
+    return {key: stage[key] for key in kept if key in stage}
+
+
+def _environment(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Machine, versions and revision of the last stage that ran."""
+    for stage in reversed(list(facts.values())):
+        if stage.get("environment") or stage.get("versions"):
+            return {
+                **stage.get("environment", {}),
+                "versions": stage.get("versions", {}),
+                "git_revision": stage.get("git_revision", ""),
+            }
+    return {}
+
+
+def _thinned(points: list[tuple[int, float]]) -> list[list[float]]:
+    stride = -(-len(points) // POINTS)
+    kept = points[::-1][::stride][::-1]
+    return [[step, value] for step, value in kept]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,0 +1,59 @@
+"""The report: one HTML file that needs nothing else, and the numbers beside it as report.json."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from accord.report.figures import policy_colours, score_figures, training_figures
+from accord.report.glossary import explain
+from accord.report.numbers import Numbers
+from accord.report.svg import VARIABLES
+
+SHARES = ("unique", "ended", "empty", "positive", "copies")
+"""Statistics shown in per cent."""
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The page of a result document: no script, no address, nothing loaded from elsewhere.
+
+    Args:
+        document: What `evaluation.document.assemble` returns.
+    """
+    environment = Environment(
+        loader=PackageLoader("accord.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(explain=explain, shares=SHARES)
+    colours = {name: VARIABLES[c] for name, c in policy_colours(document).items()}
+    return environment.get_template("report.html.j2").render(
+        document=document,
+        num=Numbers(document),
+        colours=colours,
+        statistics=_statistics(document),
+        tokenizer=document["tokenizer"],
+        score_figures=score_figures(document),
+        training_figures=training_figures(document),
+        recipe=json.dumps(document["recipe"], indent=2, ensure_ascii=False),
+    )
+
+
+def write(document: Mapping[str, Any], folder: Path) -> Path:
+    """Write `report.html` and `report.json` into `folder`; returns the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "report.json").write_text(numbers + "\n", encoding="utf-8")
+    page = folder / "report.html"
+    page.write_text(render(document), encoding="utf-8")
+    return page
+
+
+def _statistics(document: Mapping[str, Any]) -> list[str]:
+    """Names of the corpus statistics, in the order they were measured."""
+    names = [name for p in document["policies"].values() for name in p["statistics"]]
+    return list(dict.fromkeys(names))
