@@ -1,0 +1,195 @@
+"""One stage: reuse its folder, or run it there and record how."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from accord.config.references import HUB
+from accord.config.stages import StageConfig
+from accord.errors import AccordError
+from accord.pipeline import machine
+from accord.pipeline.artifacts import Artifact
+from accord.pipeline.fingerprint import data_hashes, fingerprint, input_fingerprint
+
+T = TypeVar("T")
+
+MODULES: Mapping[str, str] = {
+    kind: f"accord.stages.{kind}"
+    for kind in ("tokenizer", "pretrain", "sft", "preference", "evaluate")
+}
+"""Kind of stage to the module that runs it, loaded only when it has to."""
+TRAINED = frozenset({"pretrain", "sft", "preference"})
+"""Kinds that run as several ranks."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all stages of a run share.
+
+    Args:
+        seed: Of stages that set none themselves.
+        base: Folder that relative paths of data are resolved against.
+        console: Where progress is printed.
+        ranks: Processes of a training stage.
+        modules: Kind of stage to the module with its `run(config, context)`.
+    """
+
+    seed: int
+    base: Path = field(default_factory=Path.cwd)
+    console: Console = field(default_factory=Console)
+    ranks: int = 1
+    modules: Mapping[str, str] = field(default_factory=lambda: MODULES)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage with all that it starts from.
+
+    Args:
+        name: In the recipe.
+        config: Its settings.
+        folder: Where it writes.
+        stages: Finished stages that may be its inputs, by name.
+    """
+
+    name: str
+    config: StageConfig
+    folder: Path
+    stages: Mapping[str, Path] = field(default_factory=dict)
+
+
+def execute(task: Task, setting: Setting) -> bool:
+    """Run a stage unless its result stands; true if it ran.
+
+    Raises:
+        AccordError: A file or an input is missing, or the folder is somebody else's.
+    """
+    artifact = Artifact(task.folder)
+    origins = on_first(lambda: _begin(artifact, task, setting))
+    if origins is None:
+        setting.console.print(f"[bold]{task.name}[/]  reused", highlight=False)
+        return False
+    machine_threads()
+    inputs = on_first(lambda: {name: _folder(name, task) for name in task.config.inputs()})
+    arguments = (task, setting.modules[task.config.kind], inputs, _seed(task, setting))
+    if setting.ranks > 1 and task.config.kind in TRAINED:
+        parallel = import_module("accord.train.parallel")
+        parallel.launch(run_stage, setting.ranks, *arguments, setting.base)
+    else:
+        run_stage(*arguments, setting.base, setting.console)
+    on_first(lambda: artifact.finish(_record(task, setting, origins)))
+    seconds = artifact.finished["seconds"]
+    setting.console.print(f"[bold]{task.name}[/]  {seconds:.1f} s", highlight=False)
+    return True
+
+
+def run_stage(
+    task: Task,
+    module: str,
+    inputs: Mapping[str, Path],
+    seed: int,
+    base: Path,
+    console: Console | None = None,
+) -> None:
+    """Call a stage's own `run`; a function of picklable values, for ranks to be started with."""
+    context = import_module("accord.stages.context").StageContext(
+        name=task.name,
+        folder=task.folder,
+        inputs=dict(inputs),
+        seed=seed,
+        base=base,
+        console=console or Console(quiet=os.environ.get("RANK", "0") != "0"),
+    )
+    import_module(module).run(task.config, context)
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Do `work` once, on rank 0 under torchrun; every rank gets its result."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return work()
+    return import_module("accord.train.parallel").current_ranks().on_first(work)
+
+
+def machine_threads() -> None:
+    """Let torch use the cores that are really there, unless OMP_NUM_THREADS says otherwise."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_NUM_THREADS" not in os.environ and "WORLD_SIZE" not in os.environ:
+        import_module("torch").set_num_threads(machine.usable_cores())
+
+
+def _begin(artifact: Artifact, task: Task, setting: Setting) -> dict[str, Any] | None:
+    """Make the folder ready and give the hashes of what goes in; none if the result stands."""
+    inputs = _input_marks(task)
+    data = data_hashes(task.config, setting.base, task.name)
+    mark = fingerprint(task.config, _seed(task, setting), inputs, data)
+    if artifact.stands(mark):
+        return None
+    for name in task.config.inputs():
+        if name not in task.stages and Path(name).expanduser().resolve() == task.folder.resolve():
+            what = f"'{name}' is both what the stage starts from and where it writes"
+            raise AccordError(what, f"stages.{task.name}", "give another folder as --out")
+    artifact.begin(mark)
+    return {"inputs": inputs, "data": data}
+
+
+def _seed(task: Task, setting: Setting) -> int:
+    own = getattr(task.config, "seed", None)
+    return setting.seed if own is None else own
+
+
+def _input_marks(task: Task) -> dict[str, str]:
+    """Fingerprint of each input."""
+    marks = {}
+    for name in task.config.inputs():
+        if name in task.stages:
+            marks[name] = Artifact(task.stages[name]).finished["fingerprint"]
+        else:
+            marks[name] = input_fingerprint(name)
+    return marks
+
+
+def _folder(name: str, task: Task) -> Path:
+    """The local folder of an input; a hub model is fetched into the hub's own cache."""
+    if name in task.stages:
+        return task.stages[name]
+    return local_folder(name)
+
+
+def local_folder(name: str) -> Path:
+    """Folder of a model named by its path or as `hub:owner/name`, without pickles or code.
+
+    Raises:
+        AccordError: The hub cannot be reached or knows no such model.
+    """
+    if not name.startswith(HUB):
+        return Path(name).expanduser()
+    hub = import_module("huggingface_hub")
+    wanted = ["*.json", "*.safetensors", "*.jinja", "merges.txt"]
+    try:
+        return Path(hub.snapshot_download(name.removeprefix(HUB), allow_patterns=wanted))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise AccordError(
+            f"the model '{name}' could not be fetched: {reason}",
+            name,
+            "check the name and the connection, or give a local folder",
+        ) from None
+
+
+def _record(task: Task, setting: Setting, origins: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **origins,
+        "name": task.name,
+        "kind": task.config.kind,
+        "config": task.config.model_dump(mode="json", by_alias=True),
+        "seed": _seed(task, setting),
+        "ranks": setting.ranks,
+        "versions": machine.versions(),
+        "git_revision": machine.git_revision(setting.base),
+        "environment": machine.environment(),
+    }
