@@ -239,6 +239,12 @@ def _control_tokens(
             where="pad_token",
             fix="give them different texts: a padded end token would drop out of the loss",
         )
+    if pad in of_template:
+        raise AccordError(
+            f"the pad token '{pad}' is also a control token of the chat template",
+            where="pad_token",
+            fix="give padding a token of its own",
+        )
     tokens = list(dict.fromkeys((end, pad, *of_template)))
     for token in further:
         if token in tokens:
