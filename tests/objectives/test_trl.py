@@ -146,7 +146,8 @@ def test_loss_gradient_and_metrics_agree_with_trl(
     expected = grads(trainer.model)
     assert grads(twin).keys() == expected.keys()
     for key, grad in grads(twin).items():
-        torch.testing.assert_close(grad, expected[key], atol=1e-6, rtol=0)
+        # TRL's kernel sums in float32 whatever the model's dtype.
+        torch.testing.assert_close(grad, expected[key], atol=1e-6, rtol=1e-6)
 
     logged = {key: values[-1] for key, values in trainer._metrics["train"].items()}
     shared = loss.metrics.keys() & logged.keys()
