@@ -20,19 +20,15 @@ def find_blocks(model: nn.Module) -> tuple[str, Sequence[nn.Module]]:
     return "", []
 
 
-def block_matrices(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Names of the matrices inside the blocks, with the rows of each logical matrix.
-
-    A model that fuses projections says so with `fused_rows() -> {name: rows of each}`.
-    """
+def block_matrices(model: nn.Module) -> list[str]:
+    """Names of the matrices inside the blocks."""
     prefix, blocks = find_blocks(model)
-    fused = model.fused_rows() if hasattr(model, "fused_rows") else {}
-    return {
-        name: tuple(fused.get(name, (parameter.shape[0],)))
+    return [
+        name
         for i, block in enumerate(blocks)
         for name, parameter in block.named_parameters(prefix=f"{prefix}.{i}")
         if parameter.dim() == 2
-    }
+    ]
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 A step: rows are split over ranks and micro-batches, each micro-batch's loss *sum* is
 backpropagated, gradients and weights are summed, and gradients are divided once, by the global
 weight. So accumulation, padding and ranks change nothing. A step whose loss or gradient is not
-finite is skipped by all ranks alike. Everything that the next step depends on is in the checkpoint, and the
-rows of a step are a pure function of its number: a resumed run ends in the same bytes.
+finite is skipped by all ranks alike. Everything that the next step depends on is in the
+checkpoint, and the rows of a step are a pure function of its number: a resumed run ends in the
+same bytes.
 """
 
 import math
@@ -238,7 +239,7 @@ class Trainer:
         norm = math.sqrt(norm_squared) / weight if weight else math.nan
         share = factor(config, cursor.step, self._source.steps)
         cursor.step += 1
-        cursor.num_tokens += round(pairs["num_tokens"][0])
+        cursor.num_tokens += round(pairs["_tokens"][0])
         if not (math.isfinite(total) and math.isfinite(norm)):
             return stopped, self._skip(seen)
         clip = min(1.0, config.max_grad_norm / (norm + 1e-6)) if config.max_grad_norm else 1.0
@@ -254,10 +255,10 @@ class Trainer:
         self, sums: Sums, stop: Callable[[], bool]
     ) -> tuple[dict[str, tuple[float, float]], float, bool]:
         """One sum over the ranks: metrics, the gradients' squared norm, whether any is to stop."""
-        sums.add("norm_squared", self._weights.norm_squared(), 0.0)
-        sums.add("stop", float(stop()), 0.0)
+        sums.add("_norm_squared", self._weights.norm_squared(), 0.0)
+        sums.add("_stop", float(stop()), 0.0)
         pairs = sums.unpack(self._ranks.sum(sums.pack()))
-        norm_squared, stopped = pairs.pop("norm_squared")[0], pairs.pop("stop")[0]
+        norm_squared, stopped = pairs.pop("_norm_squared")[0], pairs.pop("_stop")[0]
         return pairs, norm_squared, stopped > 0
 
     def _backward(self, total: Tensor) -> None:
@@ -296,9 +297,9 @@ class Trainer:
         if self._steps_per_epoch:
             line["epoch"] = cursor.step / self._steps_per_epoch
         line["num_tokens"] = cursor.num_tokens
-        line["tokens_per_second"] = window.rate("num_tokens")
+        line["tokens_per_second"] = window.rate("_tokens")
         if self._unit != "tokens":
-            line[f"{self._unit}_per_second"] = window.rate("rows")
+            line[f"{self._unit}_per_second"] = window.rate("_rows")
         line["peak_memory_bytes"] = peak_memory_bytes(self._ranks.device)
         if bad_rows:
             line["skipped_rows"] = bad_rows

@@ -102,8 +102,8 @@ class Runner:
             after: Called with each micro-batch's loss sum (backpropagates it, when training).
 
         Returns:
-            The sums (`loss` among them, `num_tokens` and `rows` with weight 1), and each
-            micro-batch's loss sum with the ids of its rows.
+            The sums (`loss`, the metrics but for a `loss` of the objective's own, `_tokens` and
+            `_rows`), and each micro-batch's loss sum with the ids of its rows.
         """
         sums = Sums(self._ranks.device)
         seen: list[tuple[Tensor, tuple[str, ...]]] = []
@@ -113,10 +113,11 @@ class Runner:
             after(total if counts else total * 0)
             share = 1.0 if counts else 0.0
             sums.add("loss", total.detach() * share, weight * share)
-            sums.add("num_tokens", batch.ids_N.numel() * share, 0.0)
-            sums.add("rows", len(rows) * share, 0.0)
+            sums.add("_tokens", batch.ids_N.numel() * share, 0.0)
+            sums.add("_rows", len(rows) * share, 0.0)
             for name, (part, part_weight) in metrics.items():
-                sums.add(name, part * share, part_weight * share)
+                if name != "loss":
+                    sums.add(name, part * share, part_weight * share)
             seen.append((total.detach(), batch.row_ids))
         return sums, seen
 

@@ -1,14 +1,13 @@
 """Muon: momentum whose update is orthogonalised, for the matrices inside the blocks.
 
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. `torch.optim.Muon` is the twin it is
-tested against; this one also knows matrices that are sharded over ranks or fused of several, works
-in the recipe's precision, and takes equal shapes in one batched product.
+tested against; this one also knows matrices that are sharded over ranks, works in the recipe's
+precision, and takes equal shapes in one batched product.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,25 +39,12 @@ def orthogonalise(matrix_KRC: Tensor) -> Tensor:
     return x if wide else x.mT
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """How a parameter is to be orthogonalised.
-
-    Args:
-        shape: Of the whole parameter, however it is sharded.
-        rows: Rows of each logical matrix, where several are fused into one parameter.
-    """
-
-    shape: torch.Size
-    rows: tuple[int, ...]
-
-
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum, decoupled weight decay and steps of lr * sqrt(max(1, R / C)).
 
     Args:
         parameters: This rank's float32 shares.
-        matrices: How each of them is to be orthogonalised, in the same order.
+        shapes: Of the whole matrices, in the same order.
         lr: Learning rate, that of Jordan et al. (about 0.02).
         momentum: Of the running mean of gradients.
         weight_decay: Decoupled, times the learning rate.
@@ -69,7 +55,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self,
         parameters: list[Tensor],
-        matrices: list[Matrix],
+        shapes: list[torch.Size],
         lr: float,
         momentum: float,
         weight_decay: float,
@@ -78,7 +64,7 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(parameters, defaults)
-        self._matrices: Mapping[Tensor, Matrix] = dict(zip(parameters, matrices, strict=True))
+        self._shapes: Mapping[Tensor, torch.Size] = dict(zip(parameters, shapes, strict=True))
         self._dtype, self._ranks = dtype, ranks
 
     @torch.no_grad()
@@ -91,27 +77,25 @@ class Muon(torch.optim.Optimizer):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.add_(update, alpha=-group["lr"])
 
-    def _momentum(self, parameter: Tensor, momentum: float) -> tuple[Matrix, Tensor]:
-        state = self.state[parameter]
-        gradient = parameter.grad
+    def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
+        """The whole matrix's Nesterov momentum, in the dtype of the iterations."""
+        state, gradient = self.state[parameter], parameter.grad
         assert gradient is not None
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         mean = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-        return self._matrices[parameter], gradient.lerp(mean, momentum)
+        share = gradient.lerp(mean, momentum)
+        return self._ranks.full(share, self._shapes[parameter]).to(self._dtype)
 
-    def _orthogonal(self, updates: list[tuple[Matrix, Tensor]]) -> list[Tensor]:
-        """The steps to take, scaled; matrices of one shape go through one batched product."""
-        pieces: list[list[Tensor]] = []
-        by_shape: dict[torch.Size, list[tuple[int, int]]] = defaultdict(list)
-        for i, (matrix, update) in enumerate(updates):
-            whole = self._ranks.full(update, matrix.shape).to(self._dtype)
-            pieces.append(list(whole.split(list(matrix.rows))))
-            for j, piece in enumerate(pieces[-1]):
-                by_shape[piece.shape].append((i, j))
+    def _orthogonal(self, updates: list[Tensor]) -> list[Tensor]:
+        """This rank's shares of the steps; matrices of one shape go through one batched product."""
+        by_shape: dict[torch.Size, list[int]] = defaultdict(list)
+        for i, update in enumerate(updates):
+            by_shape[update.shape].append(i)
+        steps = list(updates)
         for (rows, columns), places in by_shape.items():
-            scale = math.sqrt(max(1.0, rows / columns))
-            done = orthogonalise(torch.stack([pieces[i][j] for i, j in places]))
-            for (i, j), piece in zip(places, done.float().mul_(scale), strict=True):
-                pieces[i][j] = piece
-        return [self._ranks.part(torch.cat(parts)) for parts in pieces]
+            done_KRC = orthogonalise(torch.stack([updates[i] for i in places])).float()
+            done_KRC.mul_(math.sqrt(max(1.0, rows / columns)))
+            for i, step in zip(places, done_KRC, strict=True):
+                steps[i] = self._ranks.part(step)
+        return steps

@@ -4,13 +4,13 @@ Weight decay falls on parameters of two or more dimensions only. With `muon` the
 blocks are Muon's; embeddings, head, norms and biases stay AdamW's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from accord.config.train import TrainConfig
-from accord.train.muon import Matrix, Muon
+from accord.train.muon import Muon
 from accord.train.parallel import Ranks
 from accord.train.precision import DTYPES, Weights
 
@@ -21,7 +21,7 @@ class Optimizer:
     Args:
         weights: What is trained.
         config: Learning rates and the rest.
-        matrices: Names of the matrices inside the blocks, with the rows of each logical matrix.
+        matrices: Names of the matrices inside the blocks.
         ranks: Who shares the work.
     """
 
@@ -29,7 +29,7 @@ class Optimizer:
         self,
         weights: Weights,
         config: TrainConfig,
-        matrices: Mapping[str, tuple[int, ...]],
+        matrices: Collection[str],
         ranks: Ranks,
     ) -> None:
         self._weights, self._ranks = weights, ranks
@@ -37,10 +37,9 @@ class Optimizer:
         mine = [n for n in matrices if n in masters] if config.optimizer == "muon" else []
         self._parts = [self._adamw({n: t for n, t in masters.items() if n not in mine}, config)]
         if mine:
-            kinds = [Matrix(weights.shapes[name], matrices[name]) for name in mine]
             muon = Muon(
                 [masters[name] for name in mine],
-                kinds,
+                [weights.shapes[name] for name in mine],
                 config.muon_lr,
                 config.muon_momentum,
                 config.weight_decay,

@@ -26,7 +26,6 @@ from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, 
 from accord.errors import AccordError
 from accord.train.interrupt import Interrupted
 
-
 T = TypeVar("T")
 
 
