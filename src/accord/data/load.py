@@ -1,0 +1,163 @@
+"""From the sources of a stage to its rows: read, recognised, converted, held out, accounted for."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.config.data import HeldoutConfig, SourceConfig
+from accord.data.account import Account
+from accord.data.formats import Converter
+from accord.data.kinds import Kind, as_kind
+from accord.data.rawfile import BadRow, FilteredRow, RawRow
+from accord.data.rows import PairRow, Row, digest
+from accord.data.sources import read, source_name
+from accord.data.split import content_key, is_heldout, row_text
+from accord.errors import AccordError
+
+MAX_BAD = 0.01
+"""Share of bad rows above which `on_bad_row: skip` refuses the source."""
+
+DUPLICATE = "duplicate"
+IN_TRAINING = "held out, but a training row says the same"
+BAD = "bad row"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Rows to train on and rows held out, in the order of the sources; all of the wanted kind."""
+
+    train: list[Any]
+    heldout: list[Any]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A row as it was read, which decides its side of the split, and as it is wanted."""
+
+    read: Row
+    wanted: Row
+
+
+def load_rows(
+    sources: Sequence[SourceConfig],
+    heldout: HeldoutConfig,
+    kind: Kind,
+    seed: int,
+    account: Account,
+    cache: Path,
+    base: Path = Path(),
+    rejects: Path | None = None,
+) -> Loaded:
+    """Rows of one kind out of all sources; every row that was read is in `account`.
+
+    Exact duplicates are kept once, over all sources. A held-out row whose normalised content is
+    trained on as well (in another group) is dropped. Skipped bad rows go to `rejects`, a JSON
+    line each.
+
+    Raises:
+        AccordError: A bad row, too many of them, an unknown format, the wrong kind, or no row.
+    """
+    seen: set[str] = set()
+    refused: list[BadRow] = []
+    kept: list[_Candidate] = []
+    for source in sources:
+        found = _candidates(source, kind, account, cache, base, seen, refused.append)
+        kept += _drawn(found, source, seed, account)
+    if refused and rejects is not None:
+        _write(refused, rejects)
+    train = [row.wanted for row in kept if not is_heldout(row.read, heldout)]
+    held = [row.wanted for row in kept if is_heldout(row.read, heldout)]
+    if not train:
+        raise AccordError(
+            "No row is left to train on.",
+            ", ".join(source_name(source) for source in sources),
+            f"read and dropped: {account.to_json()}",
+        )
+    trained = {content_key(row) for row in train} if held else set[str]()
+    apart = [row for row in held if content_key(row) not in trained]
+    for row in held:
+        if content_key(row) in trained:
+            account.dropped(row.source, IN_TRAINING)
+    for row in (*train, *apart):
+        account.kept(row.source)
+    return Loaded(train, apart)
+
+
+def weights_of(sources: Sequence[SourceConfig]) -> dict[str, float | None]:
+    """Each source's weight by its name, as `mixture.mixed` takes them."""
+    return {source_name(source): source.weight for source in sources}
+
+
+def _candidates(
+    source: SourceConfig,
+    kind: Kind,
+    account: Account,
+    cache: Path,
+    base: Path,
+    seen: set[str],
+    refuse: Callable[[BadRow], None],
+) -> list[_Candidate]:
+    """Sound rows of one source, each content once; the others counted."""
+    name, convert = source_name(source), Converter(source)
+    found: list[_Candidate] = []
+    bad: list[BadRow] = []
+    total = 0
+    for item in read(source, cache, base):
+        total += 1
+        row = convert(item) if isinstance(item, RawRow) else item
+        if isinstance(row, BadRow):
+            if source.on_bad_row == "error":
+                raise row.error()
+            bad.append(row)
+            refuse(row)
+            account.dropped(name, BAD)
+        elif isinstance(row, FilteredRow):
+            account.dropped(name, row.why)
+        elif words_of(row) < (source.min_words or 0):
+            account.dropped(name, f"shorter than {source.min_words} words")
+        elif (wanted := as_kind(row, kind)).id in seen:
+            account.dropped(name, DUPLICATE)
+        else:
+            seen.add(wanted.id)
+            found.append(_Candidate(row, wanted))
+    if len(bad) > MAX_BAD * total:
+        raise AccordError(
+            f"{len(bad)} of {total} rows are bad, more than {MAX_BAD:.0%}. "
+            f"The first: {bad[0].why}.",
+            bad[0].where,
+            bad[0].fix or "mend the file; accord data check lists every bad row",
+        )
+    return found
+
+
+def _drawn(
+    found: list[_Candidate], source: SourceConfig, seed: int, account: Account
+) -> list[_Candidate]:
+    """`int(fraction * rows)` of them in their order, drawn by seeded hash of their content."""
+    if source.fraction == 1:
+        return found
+    count = int(source.fraction * len(found))
+    ranked = sorted(found, key=lambda row: digest([seed, row.wanted.id]))
+    drawn = {row.wanted.id for row in ranked[:count]}
+    account.dropped(source_name(source), "not drawn (fraction)", len(found) - count)
+    return [row for row in found if row.wanted.id in drawn]
+
+
+def words_of(row: Row) -> int:
+    """Words of a row's text, or of its response; of a pair the shorter one."""
+    match row:
+        case PairRow():
+            sides = (row.chosen, row.rejected)
+            return min(sum(len(m.content.split()) for m in side) for side in sides)
+    completion = getattr(row, "completion", None)
+    if completion:
+        return sum(len(message.content.split()) for message in completion)
+    return len(row_text(row).split())
+
+
+def _write(refused: Sequence[BadRow], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(asdict(row), ensure_ascii=False) for row in refused)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace")

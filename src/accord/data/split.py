@@ -1,0 +1,101 @@
+"""Which rows are held out: decided by a hash of content or group alone, never by position."""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from accord.config.data import HeldoutConfig
+from accord.data.rows import ChatRow, LabelRow, PairRow, Row, TextRow
+from accord.errors import AccordError
+from accord.text.messages import Messages
+
+R = TypeVar("R", bound=Row)
+
+
+def split(rows: Iterable[R], heldout: HeldoutConfig) -> tuple[list[R], list[R]]:
+    """Rows to train on and rows held out, each in the order they came.
+
+    A row's side depends on the salt and on its group, or else its normalised content: it stays
+    when rows are added, reordered or read as another kind (a text and a chat answered by it).
+    """
+    sides: tuple[list[R], list[R]] = ([], [])
+    for row in rows:
+        sides[is_heldout(row, heldout)].append(row)
+    return sides
+
+
+def is_heldout(row: Row, heldout: HeldoutConfig) -> bool:
+    """Whether the salted hash of the row's key falls in the held-out fraction."""
+    key = content_key(row) if row.group is None else f"group {row.group}"
+    number = hashlib.sha256(f"{heldout.salt}\n{key}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(number[:8]) < heldout.fraction * 2**64
+
+
+def content_key(row: Row) -> str:
+    """What a row says, normalised: prompt and answer (the chosen one of a pair), or the text."""
+    return normalised(row_text(row))
+
+
+def prompt_key(row: Row) -> str:
+    """What a row asks, normalised; empty where it has no prompt."""
+    asks = isinstance(row, ChatRow | PairRow | LabelRow)
+    return normalised(_joined(row.prompt)) if asks else ""
+
+
+def row_text(row: Row) -> str:
+    """The words of a row: prompt and answer (the chosen one of a pair), or the text."""
+    match row:
+        case TextRow():
+            return row.text
+        case ChatRow() | LabelRow():
+            return _joined(row.prompt + row.completion)
+        case PairRow():
+            return _joined(row.prompt + row.chosen)
+    raise TypeError(f"no text is known for {type(row).__name__}")
+
+
+def normalised(text: str) -> str:
+    """Compatibility characters, case and runs of blanks made alike (NFKC, casefold)."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def overlaps(train: Sequence[Row], evaluation: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Evaluation rows that repeat a training row's normalised content, each with its twin.
+
+    An evaluation row that is only a prompt also repeats every training row with that prompt.
+    """
+    seen = {content_key(row): row for row in train}
+    asked = {key: row for row in train if (key := prompt_key(row))}
+    pairs: list[tuple[Row, Row]] = []
+    for row in evaluation:
+        key = content_key(row)
+        twin = seen.get(key) or (None if _has_answer(row) else asked.get(key))
+        if twin is not None:
+            pairs.append((row, twin))
+    return pairs
+
+
+def check_overlap(train: Sequence[Row], evaluation: Sequence[Row]) -> None:
+    """Refuse evaluation on rows that were trained on.
+
+    Raises:
+        AccordError: Some row is in both; names both places and how many there are.
+    """
+    if not (found := overlaps(train, evaluation)):
+        return
+    row, twin = found[0]
+    raise AccordError(
+        f"{len(found)} of {len(evaluation)} evaluation rows are training rows too, "
+        f"such as {row_text(row)[:60]!r}.",
+        f"{row.where} repeats {twin.where}",
+        "take them out of one side, or hold rows out of one source (heldout)",
+    )
+
+
+def _has_answer(row: Row) -> bool:
+    return not isinstance(row, ChatRow) or bool(row.completion)
+
+
+def _joined(messages: Messages) -> str:
+    return "\n".join(message.content for message in messages)
