@@ -3,7 +3,7 @@
 Axes: N tokens of the stream, H heads, d width of a head, D width of the model.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,36 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """Normalise the last axis."""
+        if x_ND.is_cpu:
+            return _RMSNorm.apply(x_ND, self.weight, self.eps)
         return F.rms_norm(x_ND, self.weight.shape, self.weight, self.eps)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """RMS norm whose gradient is taken by layer norm's fused kernel.
+
+    On the CPU torch differentiates RMS norm operation by operation, at three to eight times the
+    cost. With a mean of zero and r = 1/rms, layer norm's input gradient lacks only what its
+    centring subtracts, r * mean(grad * weight), which is added back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        y, inverse_rms = torch.ops.aten._fused_rms_norm(x, weight.shape, weight, eps)
+        ctx.save_for_backward(x, weight, inverse_rms)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, r = ctx.saved_tensors
+        wide = weight.to(r.dtype)
+        grad_x, _, _ = torch.ops.aten.native_layer_norm_backward(
+            grads[0], x, weight.shape, torch.zeros_like(r), r, wide, wide, [True, False, False]
+        )
+        centring = r * ((grads[0] @ weight) / weight.numel()).unsqueeze(-1)
+        # the kernel would add the weight's gradient up in bfloat16, a sum adds in float32
+        grad_weight = (grads[0] * x).mul_(r).sum(0)
+        return grad_x + centring.to(x.dtype), grad_weight, None
 
 
 def norm(config: ModelConfig) -> nn.Module:
