@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from accord.config.generate import SamplingConfig
@@ -74,10 +75,9 @@ class Engine:
             )
         self.model, self.tokenizer = model, tokenizer
         self.end_ids = frozenset((tokenizer.end_id, *stop_ids))
-        self.forbidden = tuple(
-            {tokenizer.pad_id, *range(len(tokenizer), rows)} - self.end_ids - {None}
-        )
-        """Ids that are never drawn: the pad token and rows that only pad the embedding."""
+        pad = tokenizer.pad_id
+        self.forbidden = () if pad is None or pad in self.end_ids else (pad,)
+        """Tokens that are never drawn; rows that only pad the embedding are not even scored."""
 
     @torch.inference_mode()
     def generate(
@@ -170,6 +170,7 @@ class _Batch:
         self.cache = KVCache(self.model.config, slots, length, weight.dtype, self.device)
         self.slots = slots
         self.rows: list[_Row] = []
+        self.head_VD = weight[: len(engine.tokenizer)]
         self.forbidden = self._tensor(engine.forbidden)
         self.history = (
             torch.zeros(slots, length, dtype=torch.int64, device=self.device)
@@ -225,7 +226,7 @@ class _Batch:
     def _draw(
         self, hidden_BD: Tensor, first: int, length_B: Tensor, uniform_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        logits_BV, sampling = self.model.logits(hidden_BD).float(), self.sampling
+        logits_BV, sampling = F.linear(hidden_BD, self.head_VD).float(), self.sampling
         if self.history is not None:
             history_BL = self.history[first : first + len(hidden_BD)]
             if sampling.repetition_penalty != 1:

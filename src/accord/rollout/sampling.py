@@ -119,11 +119,12 @@ def draw_(logits_BV: Tensor, uniform_B: Tensor, sampling: SamplingConfig) -> tup
 def pick(weights_BK: Tensor, uniform_B: Tensor) -> Tensor:
     """Inverse CDF: the first index whose cumulative weight exceeds uniform x total, int64 [B].
 
-    An index of weight zero is never returned.
+    An index of weight zero is never returned; weights of NaN give the last one.
     """
     cumulative_BK = weights_BK.cumsum(-1)
     aim_B1 = uniform_B[:, None] * cumulative_BK[:, -1:]
-    return torch.searchsorted(cumulative_BK, aim_B1, right=True)[:, 0]
+    index_B1 = torch.searchsorted(cumulative_BK, aim_B1, right=True)
+    return index_B1[:, 0].clamp_max_(weights_BK.shape[1] - 1)
 
 
 def pick_blocks(weights_BV: Tensor, uniform_B: Tensor) -> Tensor:
@@ -133,6 +134,7 @@ def pick_blocks(weights_BV: Tensor, uniform_B: Tensor) -> Tensor:
     cumulative_BC = sums_BC.cumsum(-1)
     aim_B1 = uniform_B[:, None] * cumulative_BC[:, -1:]
     block_B1 = torch.searchsorted(cumulative_BC, aim_B1, right=True)
+    block_B1.clamp_max_(sums_BC.shape[1] - 1)
     before_B1 = (cumulative_BC - sums_BC).gather(1, block_B1)
     index_BK = block_B1 * _BLOCK + torch.arange(_BLOCK, device=weights_BV.device)
     inside_BK = weights_BV.gather(1, index_BK.clamp_max(vocab - 1)) * (index_BK < vocab)
@@ -141,7 +143,8 @@ def pick_blocks(weights_BV: Tensor, uniform_B: Tensor) -> Tensor:
     # the two levels round differently: what is left of the aim must stay inside the block
     left_B1 = (aim_B1 - before_B1).clamp_min(0)
     left_B1 = torch.minimum(left_B1, torch.nextafter(last_B1, torch.zeros_like(last_B1)))
-    return (block_B1 * _BLOCK + torch.searchsorted(inside_BK, left_B1, right=True))[:, 0]
+    index_B1 = block_B1 * _BLOCK + torch.searchsorted(inside_BK, left_B1, right=True)
+    return index_B1[:, 0].clamp_max_(vocab - 1)
 
 
 def argmax_blocks(logits_BV: Tensor) -> Tensor:
