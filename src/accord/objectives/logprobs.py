@@ -214,8 +214,8 @@ class _ChunkSoftmax:
         vocabulary, wide = len(head_VD), _wide(head_VD.dtype)
         in_cache = _SOFTMAX_BYTES[_kind(head_VD)] // (vocabulary * wide.itemsize)
         self.step = min(chunk, max(8, in_cache))
-        self.logits_CV = head_VD.new_empty(self.step, vocabulary, dtype=wide)
-        self.probs_CV = torch.empty_like(self.logits_CV)
+        self.probs_CV = head_VD.new_empty(self.step, vocabulary, dtype=wide)
+        self.logits_CV = torch.empty_like(self.probs_CV)
 
     def score(self, hidden_RD: Tensor, target_R: Tensor, out_RV: Tensor) -> tuple[Tensor, ...]:
         """Log-probability, entropy and correctness of each row; `out_RV` is overwritten."""
@@ -237,16 +237,20 @@ class _ChunkSoftmax:
         return _stacked(parts)
 
     def _score(self, logits_CV: Tensor, target_C: Tensor) -> tuple[Tensor, ...]:
-        wide_CV = self.logits_CV[: len(logits_CV)].copy_(logits_CV)
+        probs_CV = self.probs_CV[: len(logits_CV)]
+        # Wide logits are used where they stand: whoever calls overwrites them anyway.
+        wide_CV = logits_CV
+        if logits_CV.dtype != probs_CV.dtype:
+            wide_CV = self.logits_CV[: len(logits_CV)].copy_(logits_CV)
         if self.temperature != 1:
             wide_CV.mul_(1 / self.temperature)
-        probs_CV = torch.softmax(wide_CV, 1, out=self.probs_CV[: len(logits_CV)])
+        torch.softmax(wide_CV, 1, out=probs_CV)
         top_C = wide_CV.amax(1)
         # The largest probability is exp(top - lse) and never underflows.
         lse_C = top_C - probs_CV.amax(1).log_()
         at_target_C = wide_CV.gather(1, target_C[:, None]).squeeze(1)
-        entropy_C = lse_C - torch.linalg.vecdot(wide_CV, probs_CV)
         correct_C = (at_target_C >= top_C).to(wide_CV.dtype)
+        entropy_C = lse_C - wide_CV.mul_(probs_CV).sum(1)
         return probs_CV, at_target_C - lse_C, entropy_C, correct_C
 
 
