@@ -120,6 +120,8 @@ def test_every_weight_has_a_gradient() -> None:
 
 
 @pytest.mark.slow
+# torch warns of what its own tracer does
+@pytest.mark.filterwarnings("ignore")
 def test_compiled_layers_agree_with_eager_ones() -> None:
     plain, compiled = Decoder.init(SMALL, 0), Decoder.init(SMALL, 0)
     compiled.wrap_layers(partial(torch.compile, backend="aot_eager"))
