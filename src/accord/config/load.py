@@ -31,7 +31,7 @@ def load_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
     names = list(stages) if isinstance(stages, dict) else []
     locate = overrides.in_recipe(names, list(Recipe.model_fields))
     document = overrides.apply(document, settings, locate)
-    recipe: Recipe = _validate(Recipe, document)
+    recipe: Recipe = validate(Recipe, document)
     found = [
         mistake
         for name, stage in recipe.stages.items()
@@ -67,7 +67,7 @@ def stage_from_args(
         )
     document = Document({**document.value, "kind": kind}, document.origins, document.name)
     document = overrides.apply(document, settings, overrides.as_written)
-    stage: StageConfig = _validate(StageConfig, document)
+    stage: StageConfig = validate(StageConfig, document)
     found = _shape_mistakes(stage, (), document)
     for key, name in references.references(stage):
         missing = references.not_there(name, [], document.where(key))
@@ -91,7 +91,7 @@ def _need_mapping(document: Document, content: str) -> None:
         raise AccordError(f"the file is {found}", document.name, f"it holds {content}")
 
 
-def _validate(annotation: Any, document: Document) -> Any:
+def validate(annotation: Any, document: Document) -> Any:
     """Validate strictly, as JSON: a list is a tuple, but "3" is not 3 and true is not 1."""
     text = json.dumps(document.value, default=str)
     try:

@@ -19,6 +19,7 @@ class TokenizerStage(Strict):
 
     kind: Literal["tokenizer"] = "tokenizer"
     data: tuple[SourceConfig, ...] = Field(min_length=1)
+    """Sources of rows (--data in a command)."""
     heldout: HeldoutConfig = HeldoutConfig()
     vocab_size: int = Field(default=4096, ge=257)
     """All tokens: 256 bytes, merges and special tokens."""
@@ -40,6 +41,7 @@ class PretrainStage(TrainConfig):
 
     kind: Literal["pretrain"] = "pretrain"
     data: tuple[SourceConfig, ...] = Field(min_length=1)
+    """Sources of rows (--data in a command)."""
     heldout: HeldoutConfig = HeldoutConfig()
     tokenizer: str | None = None
     """Stage or folder of the tokenizer; none: that of `from`."""
@@ -73,8 +75,10 @@ class SFTStage(TrainConfig):
 
     kind: Literal["sft"] = "sft"
     data: tuple[SourceConfig, ...] = Field(min_length=1)
+    """Sources of rows (--data in a command)."""
     heldout: HeldoutConfig = HeldoutConfig()
     from_: str = Field(alias="from")
+    """Stage or folder of the model to start from (--model in a command)."""
     chat_template: ChatTemplate | None = None
     """None: the model folder's own."""
     train_on: Literal["last", "all"] = "last"
@@ -90,8 +94,10 @@ class PreferenceStage(TrainConfig):
 
     kind: Literal["preference"] = "preference"
     data: tuple[SourceConfig, ...] = Field(min_length=1)
+    """Sources of rows (--data in a command)."""
     heldout: HeldoutConfig = HeldoutConfig()
     from_: str = Field(alias="from")
+    """Stage or folder of the model to start from (--model in a command)."""
     pairs: PairsConfig | None = None
     """How pairs are made where the data has none."""
     loss: Literal["sigmoid", "sigmoid_norm"] = "sigmoid"
@@ -117,7 +123,8 @@ class PromptsConfig(Strict):
 
     texts: tuple[str, ...] = ()
     data: tuple[SourceConfig, ...] = ()
-    heldout: HeldoutConfig = HeldoutConfig()
+    heldout: HeldoutConfig | None = None
+    """Take the rows that training stages with the same settings hold out; none: all rows."""
     first_words: int | None = Field(default=None, gt=0)
     """Use the first words of a text as the prompt (a continuation, not a chat turn)."""
     count: int = Field(default=256, gt=0)
@@ -135,8 +142,11 @@ class EvaluateStage(Strict):
 
     kind: Literal["evaluate"] = "evaluate"
     policies: tuple[str, ...] = Field(min_length=1)
+    """Stages or folders of the models to compare (--model in a command)."""
     reference: str
+    """Stage or folder of the model that the others are compared with."""
     prompts: PromptsConfig
+    """What every policy answers (--prompt or --data in a command)."""
     sampling: SamplingConfig = SamplingConfig()
     samples_per_prompt: int = Field(default=1, gt=0)
     scorers: tuple[str, ...] = ("length",)

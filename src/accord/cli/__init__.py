@@ -1,0 +1,1 @@
+"""The `accord` command. Nothing heavy is imported before a command runs."""

@@ -1,0 +1,88 @@
+"""The Python API: the same runner as the commands, called by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accord.config.recipe import Recipe
+from accord.pipeline import run as runner
+from accord.pipeline.execute import Setting
+from accord.pipeline.single import data_sources, evaluation, stage_settings
+
+Paths = str | Path | Sequence[str | Path]
+
+
+def run(
+    recipe: Recipe, out: str | Path | None = None, stage: str | None = None, ranks: int = 1
+) -> Path:
+    """Run a recipe, reusing stages whose results stand; gives the run's folder.
+
+    Args:
+        recipe: As `load_recipe` reads it.
+        out: None: `runs/<recipe name>`.
+        stage: Run only this one and what it needs.
+        ranks: Processes of a training stage.
+    """
+    setting = Setting(recipe.seed, ranks=ranks)
+    return runner.run(recipe, None if out is None else Path(out), stage, setting)
+
+
+def tokenizer(data: Paths, out: str | Path, **settings: Any) -> Path:
+    """Train a tokenizer on text; gives its folder."""
+    return _single("tokenizer", {"data": _sources(data)}, out, settings)
+
+
+def pretrain(
+    data: Paths,
+    out: str | Path,
+    tokenizer: str | Path | None = None,
+    model: str | Path | None = None,
+    **settings: Any,
+) -> Path:
+    """Train on text from scratch with a tokenizer's folder, or on from a model's.
+
+    The shape of a model from scratch is `shape={"preset": "llama", "hidden_size": 256, ...}`.
+    """
+    shape = settings.pop("shape", None)
+    given = {"data": _sources(data), "tokenizer": tokenizer, "from": model, "model": shape}
+    return _single("pretrain", given, out, settings)
+
+
+def sft(model: str | Path, data: Paths, out: str | Path, **settings: Any) -> Path:
+    """Fine-tune a model on prompts and responses; gives the new model's folder."""
+    return _single("sft", {"from": model, "data": _sources(data)}, out, settings)
+
+
+def dpo(model: str | Path, data: Paths, out: str | Path, **settings: Any) -> Path:
+    """Align a model with preferences against itself, frozen; gives the new model's folder."""
+    return _single("preference", {"from": model, "data": _sources(data)}, out, settings)
+
+
+def evaluate(
+    models: Paths,
+    out: str | Path,
+    reference: str | Path | None = None,
+    prompts: Sequence[str] = (),
+    data: Paths = (),
+    **settings: Any,
+) -> Path:
+    """Compare models with a reference (none: the first); gives the report's folder."""
+    given = evaluation(
+        _strings(models), None if reference is None else str(reference), prompts, _strings(data)
+    )
+    return _single("evaluate", given, out, settings)
+
+
+def _single(kind: str, given: dict[str, Any], out: str | Path, settings: dict[str, Any]) -> Path:
+    seed = settings.pop("seed", 1)
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
+    config = stage_settings(kind, {**given, **settings})
+    return runner.run_single(config, Path(out), Setting(seed))
+
+
+def _strings(paths: Paths) -> list[str]:
+    return [str(paths)] if isinstance(paths, str | Path) else [str(path) for path in paths]
+
+
+def _sources(paths: Paths) -> list[dict[str, str]]:
+    return data_sources(_strings(paths))

@@ -1,0 +1,96 @@
+"""The settings of a single stage, from a command's options or a function's arguments."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accord.config.document import Document, read_yaml
+from accord.config.generate import SamplingConfig
+from accord.config.load import stage_from_args, validate
+from accord.config.stages import StageConfig
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "tokenizer": {},
+    "pretrain": {"epochs": 1, "lr": 3e-4, "warmup_ratio": 0.02},
+    "sft": {"epochs": 2, "lr": 2e-5, "batch_size": 16, "max_length": 1024, "warmup_ratio": 0.03},
+    "preference": {
+        "epochs": 1,
+        "lr": 1e-6,
+        "batch_size": 16,
+        "max_length": 1024,
+        "warmup_ratio": 0.1,
+    },
+    "evaluate": {"scorers": ["length", "fluency"]},
+}
+"""What a single command sets where its user says nothing: rates for models that are trained
+already (sft, preference); a model from scratch wants a higher one."""
+
+RIVALS = ({"steps", "epochs"}, {"warmup_steps", "warmup_ratio"})
+"""Settings of which one at most is given: a default gives way to its rival."""
+
+
+def stage_settings(
+    kind: str,
+    given: Mapping[str, Any],
+    settings: Sequence[str] = (),
+    file: Path | None = None,
+) -> StageConfig:
+    """A stage's settings: defaults, under a file, under options, under `key=value`.
+
+    Args:
+        kind: Kind of stage.
+        given: Options as a mapping; those that are none or empty count as not given.
+        settings: `key=value`, the last word.
+        file: YAML with a mapping of the stage's settings.
+
+    Raises:
+        AccordError: As `config.load.stage_from_args`.
+    """
+    document = read_yaml(file) if file else Document({}, {}, "")
+    if isinstance(document.value, dict):
+        said = {key: value for key, value in given.items() if value not in (None, (), [])}
+        own = {**document.value, **said}
+        keys = {*own, *(setting.partition("=")[0].partition(".")[0] for setting in settings)}
+        value = {**_defaults(kind, keys), **own}
+        origins = {place: line for place, line in document.origins.items() if place[:1] not in said}
+        document = replace(document, value=value, origins=origins)
+    return stage_from_args(kind, document, settings)
+
+
+def _defaults(kind: str, keys: set[str]) -> dict[str, Any]:
+    found = dict(DEFAULTS[kind])
+    for rivals in RIVALS:
+        if keys & rivals:
+            found = {key: value for key, value in found.items() if key not in rivals}
+    return found
+
+
+def data_sources(files: Sequence[str]) -> list[dict[str, str]]:
+    """Files, folders and hub names as a stage's `data`."""
+    return [{"source": file} for file in files]
+
+
+def evaluation(
+    models: Sequence[str], reference: str | None, texts: Sequence[str], files: Sequence[str]
+) -> dict[str, Any]:
+    """The settings that an evaluation's options stand for; the first model is the reference."""
+    prompts: dict[str, Any] = {}
+    if texts:
+        prompts["texts"] = list(texts)
+    if files:
+        prompts["data"] = data_sources(files)
+    return {
+        "policies": list(models),
+        "reference": reference or next(iter(models), None),
+        "prompts": prompts or None,
+    }
+
+
+def sampling_settings(**given: Any) -> SamplingConfig:
+    """Sampling settings, checked as a recipe's are.
+
+    Raises:
+        AccordError: An unknown setting or a value out of range.
+    """
+    return validate(SamplingConfig, Document(given, {}, "sampling"))
