@@ -93,27 +93,47 @@ COLUMNS = tuple(sorted({column for form in FORMATS for column in form.columns}))
 def recognise(columns: Mapping[str, Any], where: str, named: frozenset[str]) -> Format:
     """The first format whose columns are all there; `named` columns have to be among its own.
 
+    Columns that begin or misspell a fuller format are not passed over in favour of a smaller one,
+    unless `named` says that this is meant.
+
     Raises:
         AccordError: None fits; says what was found, the nearest format and what it lacks.
     """
     wanted = named & frozenset(COLUMNS)
     for form in FORMATS:
         if set(form.needs) <= columns.keys() and wanted <= set(form.columns):
-            return form
-    found = ", ".join(columns)
-    near = max(FORMATS, key=lambda form: _closeness(form, columns))
+            fuller = None if wanted else _begun(form, columns)
+            if fuller is None:
+                return form
+            raise _unknown(fuller, columns, where)
+    nearest = max(reversed(FORMATS), key=lambda form: (_closeness(form, columns), -len(form.needs)))
+    raise _unknown(nearest, columns, where)
+
+
+def _unknown(near: Format, columns: Mapping[str, Any], where: str) -> AccordError:
     spelled = {need: _near(need, columns) for need in near.needs if need not in columns}
-    fixes = [
-        f"did you mean '{need}' by '{like}'?" if like else f"'{need}' is missing"
+    slips = [
+        f"did you mean '{need}' by '{like}'?" if like else f"'{need}' is missing."
         for need, like in spelled.items()
     ]
     mapping = ", ".join(f"{need}: {like or '…'}" for need, like in spelled.items())
-    raise AccordError(
-        f"No known format has the columns: {found}.",
+    return AccordError(
+        f"No known format has the columns: {', '.join(columns)}.",
         where,
-        f"nearest is {near.name} ({', '.join(near.needs)}): {'; '.join(fixes)} "
+        f"nearest is {near.name} ({', '.join(near.needs)}): {' '.join(slips)} "
         f"Name them with fields: {{{mapping}}}",
     )
+
+
+def _begun(form: Format, columns: Mapping[str, Any]) -> Format | None:
+    """A format that needs more than `form`, some of which is there or misspelt."""
+    for fuller in FORMATS:
+        more = set(fuller.needs) - set(form.needs)
+        if set(form.needs) < set(fuller.needs) and (
+            more & columns.keys() or all(_near(need, columns) for need in more)
+        ):
+            return fuller
+    return None
 
 
 @dataclass
@@ -178,9 +198,13 @@ class Converter:
 
 
 def _near(need: str, columns: Mapping[str, Any]) -> str | None:
-    """A column that looks like a misspelling of `need` and is no column of any format itself."""
-    unknown = [column for column in columns if column not in COLUMNS]
-    close = get_close_matches(need, unknown, n=1, cutoff=0.7)
+    """A column that looks like a misspelling of `need`; `prompt_id` is none of `prompt`."""
+    unknown = [
+        column
+        for column in columns
+        if column not in COLUMNS and not column.startswith(f"{need.removesuffix('s')}_")
+    ]
+    close = get_close_matches(need, unknown, n=1, cutoff=0.8)
     return close[0] if close else None
 
 

@@ -1,0 +1,85 @@
+"""The split: a row's side is a function of what it says, and nobody is examined on homework."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accord.config.data import HeldoutConfig
+from accord.data.rows import ChatRow, PairRow, TextRow
+from accord.data.split import check_overlap, content_key, is_heldout, overlaps, split
+from accord.errors import AccordError
+from accord.text.messages import Message
+
+HALF = HeldoutConfig(fraction=0.5)
+TEXTS = st.lists(st.text(max_size=8), max_size=30, unique=True)
+
+
+def said(text):
+    return (Message("text", text),)
+
+
+@settings(deadline=None, max_examples=60)
+@given(TEXTS, TEXTS, st.randoms())
+def test_sides_stay_when_rows_are_added_or_reordered(texts, more, random) -> None:
+    before = {row.text for row in split(map(TextRow, texts), HALF)[1]}
+    shuffled = [TextRow(text) for text in (*texts, *more)]
+    random.shuffle(shuffled)
+    train, held = split(shuffled, HALF)
+    assert {row.text for row in held} & set(texts) == before
+    assert sorted(r.text for r in (*train, *held)) == sorted((*texts, *more))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.text(max_size=5), st.sampled_from("abcdef"))))
+def test_a_group_is_never_parted(rows) -> None:
+    train, held = split([TextRow(text, group=group) for text, group in rows], HALF)
+    assert {row.group for row in train}.isdisjoint({row.group for row in held})
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(max_size=20))
+def test_one_text_has_one_side_in_every_stage(text) -> None:
+    sides = {
+        is_heldout(row, HALF)
+        for row in (
+            TextRow(text),
+            TextRow(f"  {text.upper().lower()}\n"),
+            ChatRow((), said(text)),
+            PairRow((), said(text), said("worse")),
+        )
+        if content_key(row) == content_key(TextRow(text))
+    }
+    assert len(sides) == 1
+
+
+def test_the_fraction_is_kept_and_the_salt_matters() -> None:
+    rows = [TextRow(f"text {n}") for n in range(4000)]
+    held = split(rows, HeldoutConfig(fraction=0.1))[1]
+    # 400 expected, standard deviation 19
+    assert 320 < len(held) < 480
+    assert split(rows, HeldoutConfig(fraction=0.0))[1] == []
+    other = split(rows, HeldoutConfig(fraction=0.1, salt="other"))[1]
+    assert {r.id for r in other} != {r.id for r in held}
+
+
+def test_a_larger_fraction_holds_out_the_same_rows_and_more() -> None:
+    rows = [TextRow(f"text {n}") for n in range(300)]
+    small = {r.id for r in split(rows, HeldoutConfig(fraction=0.1))[1]}
+    assert small < {r.id for r in split(rows, HeldoutConfig(fraction=0.3))[1]}
+
+
+def test_overlap_names_both_places() -> None:
+    train = [TextRow("A cat.", where="t:1"), TextRow("A dog.", where="t:2")]
+    evaluation = [TextRow("a  DOG.", where="e:7"), TextRow("A cow.", where="e:8")]
+    assert overlaps(train, evaluation) == [(evaluation[0], train[1])]
+    with pytest.raises(AccordError, match="1 of 2 evaluation rows are training rows too") as caught:
+        check_overlap(train, evaluation)
+    assert caught.value.where == "e:7 repeats t:2"
+    check_overlap(train, evaluation[1:])
+
+
+def test_a_bare_prompt_overlaps_every_row_that_asks_it() -> None:
+    train = [ChatRow(said("Why?"), said("Because."), where="t:1")]
+    check_overlap(train, [ChatRow(said("Why?"), said("No idea."))])
+    with pytest.raises(AccordError, match="training rows too"):
+        check_overlap(train, [ChatRow(said("why?"), ())])
