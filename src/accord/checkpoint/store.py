@@ -211,4 +211,4 @@ def _is_full(error: Exception) -> bool:
     # safetensors words the system's error; its number is only in the text.
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return f"os error {errno.ENOSPC}" in str(error) or "No space left" in str(error)
+    return f"(os error {errno.ENOSPC})" in str(error)

@@ -4,6 +4,7 @@ Nothing outside this file talks to torch.distributed. With one rank every functi
 """
 
 import atexit
+import gc
 import json
 import os
 import signal
@@ -140,6 +141,8 @@ def _device(local_rank: int) -> torch.device:
 
 
 def _leave() -> None:
+    # A group that a dead cycle still holds would abort the process as it exits.
+    gc.collect()
     if dist.is_initialized():
         dist.destroy_process_group()
 
