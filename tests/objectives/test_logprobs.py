@@ -268,3 +268,22 @@ def test_token_kl_equals_its_twin(chunk: int | None) -> None:
     torch.testing.assert_close(found, (logps.exp() * (logps - ref)).sum(-1).detach())
     assert not found.requires_grad and (found > 0).all()
     assert token_kl(hidden, head, hidden, head).abs().max().item() == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_cuda_follows_the_twin(dtype: torch.dtype) -> None:
+    hidden, head, target, weight = head_case(150, 16, 300, dtype=dtype)
+    hidden, head = (t.detach().cuda().requires_grad_() for t in (hidden, head))
+    target, weight = target.cuda(), weight.float().cuda()
+    exact = [t.detach().double().requires_grad_() for t in (hidden, head)]
+    slow = -(full_logps(*exact, target) * weight).sum()
+    expected = gradients(slow, *exact)
+    tolerance = 1e-8 if dtype == torch.float64 else 2**-6
+    for total in (
+        weighted_nll(hidden, head, target, weight, chunk=40)[0],
+        -(token_logps(hidden, head, target, chunk=40, keep_bytes=0)[0] * weight).sum(),
+    ):
+        for found, twin in zip(gradients(total, hidden, head), expected, strict=True):
+            assert (found.double() - twin).norm() < tolerance * twin.norm()
