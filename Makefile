@@ -1,0 +1,55 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes its environment if missing.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# spinning OpenMP threads on a busy two-core box are up to 40x slower than sleeping ones
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test check bench docs format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    train and align a small model on real text, then open runs/quickstart/report.html"
+	@echo "make test    the test suite"
+	@echo "make check   format, lint, types, rooms, tests, docs: what CI runs"
+	@echo "make bench   speed and memory beside transformers, TRL and a plain loop"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and pinned: nothing that follows may replace a CPU build by one that brings CUDA
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[rewards]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/accord run recipes/quickstart.yaml
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(MAKE) test
+	$(MAKE) docs
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build site .pytest_cache .ruff_cache

@@ -1,0 +1,63 @@
+"""Every policy on the same prompts, scored and compared with the reference."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from accord.config.data import HeldoutConfig
+from accord.config.stages import EvaluateStage
+from accord.data.account import Account
+from accord.data.load import load_rows
+from accord.data.rows import Row
+from accord.evaluation.likelihood import Policy
+from accord.evaluation.measure import evaluate
+from accord.evaluation.protocol import fixed_prompts
+from accord.stages.context import StageContext
+from accord.stages.models import open_model
+from accord.stages.records import cache_folder, write_record
+
+EVERYTHING = HeldoutConfig(fraction=0)
+
+
+def run(config: EvaluateStage, context: StageContext) -> None:
+    """Sample, score and compare; the numbers go to `accord/evaluation.json`."""
+    account = Account()
+
+    # the reference, which is asked for with every policy, and the policy at hand
+    @lru_cache(maxsize=2)
+    def load(name: str) -> Policy:
+        model, tokenizer = open_model(context.input(name))
+        return Policy(name, model.eval(), tokenizer)
+
+    rows = prompt_rows(config, context, account)
+    prompts = fixed_prompts(config.prompts, rows, load(config.reference))
+    found = evaluate(config, prompts, load, training_texts(config, context), context.seed)
+    write_record(context.folder, "evaluation.json", found)
+    write_record(context.folder, "rows.json", account.to_json())
+
+
+def prompt_rows(config: EvaluateStage, context: StageContext, account: Account) -> list[Row]:
+    """Rows that prompts are taken from: the held-out ones, or all where nothing is held out."""
+    prompts = config.prompts
+    if not prompts.data:
+        return []
+    rows = load_rows(
+        prompts.data,
+        prompts.heldout or EVERYTHING,
+        "text" if prompts.first_words else "prompt",
+        context.seed,
+        account,
+        cache_folder(),
+        context.base,
+    )
+    return rows.heldout if prompts.heldout else rows.train
+
+
+def training_texts(config: EvaluateStage, context: StageContext) -> Iterator[str]:
+    """The text in which copies are looked for, what is held out left out."""
+    if not config.copies_from:
+        return
+    heldout = config.prompts.heldout or EVERYTHING
+    rows = load_rows(
+        config.copies_from, heldout, "text", context.seed, Account(), cache_folder(), context.base
+    )
+    yield from (row.text for row in rows.train)

@@ -1,0 +1,50 @@
+"""From rows to tokens, with every row that is cut or left out counted."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from accord.data.account import Account
+from accord.data.packing import Example, Response, fit, split_mask
+from accord.data.rows import ChatRow, PairRow, Row
+from accord.text.chat import prompt_ids, render
+from accord.text.tokenizer import Tokenizer
+
+TrainOn = Literal["last", "all"]
+
+
+def chat_example(
+    row: ChatRow, tokenizer: Tokenizer, template: str | None, train_on: TrainOn
+) -> Example:
+    """A conversation as one example: what stands before the first scored token is its prompt."""
+    rendered = render((*row.prompt, *row.completion), tokenizer, template, train_on)
+    prompt, response = split_mask(rendered.ids, rendered.mask)
+    return Example(prompt, (response,), row.id)
+
+
+def pair_example(row: PairRow, tokenizer: Tokenizer, template: str | None) -> Example:
+    """A pair as one example: two responses that share their prompt."""
+    prompt = tuple(prompt_ids(row.prompt, tokenizer, template))
+
+    def response(side: str) -> Response:
+        rendered = render((*row.prompt, *getattr(row, side)), tokenizer, template, "last")
+        return Response(
+            tuple(rendered.ids[len(prompt) :]), tuple(map(bool, rendered.mask[len(prompt) :]))
+        )
+
+    return Example(prompt, (response("chosen"), response("rejected")), row.id, margin=row.margin)
+
+
+def fitted(
+    rows: Sequence[Row], examples: Sequence[Example], max_length: int, account: Account
+) -> list[Example]:
+    """Examples cut to `max_length` tokens; those cut, or left with no loss, are counted."""
+    kept: list[Example] = []
+    for row, example in zip(rows, examples, strict=True):
+        short = fit(example, max_length)
+        if short is None:
+            account.withdraw(row.source, f"no response token within {max_length} tokens")
+            continue
+        if short.responses != example.responses:
+            account.truncated(row.source, f"longer than {max_length} tokens")
+        kept.append(short)
+    return kept

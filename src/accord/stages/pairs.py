@@ -1,0 +1,99 @@
+"""Where a preference stage's pairs come from: the data, its ratings, or models that answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from accord.checkpoint.folder import load_model
+from accord.config.data import RatedPairs, SampledPairs
+from accord.config.generate import SamplingConfig
+from accord.config.stages import PreferenceStage
+from accord.data.account import Account
+from accord.data.load import Kind, Loaded, load_rows
+from accord.data.pairs import rated_pairs
+from accord.data.rows import ChatRow, PairRow, digest
+from accord.rollout.engine import Engine
+from accord.stages.context import StageContext
+from accord.stages.models import check_tokenizer
+from accord.stages.records import cache_folder, rejects_file
+from accord.text.chat import prompt_ids, stop_ids
+from accord.text.messages import Message, Messages
+from accord.text.tokenizer import Tokenizer
+
+IDENTICAL = "chosen and rejected are the same"
+EMPTY = "a sampled response is empty"
+
+
+def load_pairs(
+    config: PreferenceStage, context: StageContext, tokenizer: Tokenizer, account: Account
+) -> Loaded:
+    """Pairs to train on and pairs held out; held-out pairs are made of held-out rows alone."""
+    kind: Kind = "pair"
+    if isinstance(config.pairs, RatedPairs):
+        kind = "text"
+    elif isinstance(config.pairs, SampledPairs):
+        kind = "prompt" if config.pairs.chosen else "chat"
+    rows = load_rows(
+        config.data,
+        config.heldout,
+        kind,
+        context.seed,
+        account,
+        cache_folder(),
+        context.base,
+        rejects_file(context.folder),
+    )
+    if isinstance(config.pairs, RatedPairs):
+        pairs, seed = config.pairs, context.seed
+        held = rated_pairs(rows.heldout, pairs, seed) if rows.heldout else []
+        return Loaded(rated_pairs(rows.train, pairs, seed, account), held)
+    if isinstance(config.pairs, SampledPairs):
+        sides = {name: context.input(name) for name in config.inputs()}
+        answer = _Answers(config.pairs, sides, tokenizer, context.seed)
+        return Loaded(answer.pairs(rows.train, account), answer.pairs(rows.heldout, Account()))
+    return rows
+
+
+class _Answers:
+    """Pairs whose responses are sampled from named models."""
+
+    def __init__(
+        self, config: SampledPairs, folders: Mapping[str, Path], tokenizer: Tokenizer, seed: int
+    ) -> None:
+        self.config, self.folders, self.tokenizer, self.seed = config, folders, tokenizer, seed
+
+    def pairs(self, rows: Sequence[ChatRow], account: Account) -> list[PairRow]:
+        """One pair a row; those with identical or empty sides are counted and left out."""
+        if not rows:
+            return []
+        config = self.config
+        rejected = self._written(config.rejected, rows, config.rejected_sampling, "rejected")
+        chosen = [row.completion for row in rows]
+        if config.chosen:
+            chosen = self._written(config.chosen, rows, config.chosen_sampling, "chosen")
+        found: list[PairRow] = []
+        for row, better, worse in zip(rows, chosen, rejected, strict=True):
+            if not better[-1].content.strip() or not worse[-1].content.strip():
+                account.withdraw(row.source, EMPTY)
+            elif better == worse:
+                account.withdraw(row.source, IDENTICAL)
+            else:
+                pair = PairRow(prompt=row.prompt, chosen=better, rejected=worse)
+                found.append(replace(pair, where=row.where, source=row.source, group=row.group))
+        return found
+
+    def _written(
+        self, name: str, rows: Sequence[ChatRow], sampling: SamplingConfig, side: str
+    ) -> list[Messages]:
+        model = load_model(self.folders[name])
+        check_tokenizer(model.config, self.tokenizer, self.folders[name])
+        engine = Engine(model, self.tokenizer, sorted(stop_ids(self.tokenizer)))
+        prompts = [prompt_ids(row.prompt, self.tokenizer) for row in rows]
+        # a row's own seed: the same answer whatever other rows there are
+        seeds = [int(digest([self.seed, side, row.id]), 16) >> 2 for row in rows]
+        completions = engine.generate(prompts, sampling, seeds)
+        roles = [row.prompt[-1].role if row.prompt else "text" for row in rows]
+        return [
+            (Message("text" if role == "text" else "assistant", completion.text),)
+            for role, completion in zip(roles, completions, strict=True)
+        ]

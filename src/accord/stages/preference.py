@@ -1,0 +1,66 @@
+"""Preference optimisation against the frozen starting model."""
+
+from collections.abc import Sequence
+
+import torch
+
+from accord.checkpoint.folder import load_model, model_fingerprint
+from accord.config.stages import PreferenceStage
+from accord.data.account import Account
+from accord.data.order import Order
+from accord.data.packing import Example
+from accord.data.rows import PairRow
+from accord.model.decoder import Decoder
+from accord.stages.context import StageContext
+from accord.stages.examples import fitted, pair_example
+from accord.stages.models import check_length, leave_model, open_model
+from accord.stages.pairs import load_pairs
+from accord.stages.records import write_record
+from accord.stages.reference import with_reference
+from accord.stages.sources import ExampleSource, HeldoutExamples, steps_of
+from accord.stages.steps import preference_step
+from accord.train import Trainer, current_ranks
+
+COMPUTED_IN = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def run(config: PreferenceStage, context: StageContext) -> None:
+    """Make pairs, take the reference's log-probabilities once, train, leave a model folder."""
+    account = Account()
+    start = context.input(config.from_)
+    model, tokenizer = open_model(start)
+    check_length(model.config, config.max_length, f"stages.{context.name}")
+    if config.chat_template is not None:
+        tokenizer = tokenizer.with_chat_template(config.chat_template)
+    rows = load_pairs(config, context, tokenizer, account)
+
+    def examples(pairs: Sequence[PairRow], counts: Account) -> list[Example]:
+        made = [pair_example(row, tokenizer, None) for row in pairs]
+        return fitted(pairs, made, config.max_length, counts)
+
+    training = examples(rows.train, account)
+    heldout = examples(rows.heldout[: config.eval_rows], Account())
+    reference = load_model(start, COMPUTED_IN[config.precision], current_ranks().device)
+    mark, kept = model_fingerprint(start), context.folder / "accord" / "reference"
+    training = with_reference(training, reference, mark, kept)
+    heldout = with_reference(heldout, reference, mark, kept)
+    del reference
+    order = Order(len(training), config.batch_size, context.seed)
+    trainer = Trainer(
+        model,
+        preference_step(config),
+        ExampleSource(training, order, steps_of(config, order)),
+        config,
+        context.folder,
+        evaluate=HeldoutExamples(heldout, config.batch_size) if heldout else None,
+        console=context.console,
+        unit="pairs",
+        steps_per_epoch=order.rows / order.batch_size,
+        fingerprint=f"{mark} {tokenizer.fingerprint}",
+    )
+    trainer.fit()
+
+    def report(_: Decoder) -> None:
+        write_record(context.folder, "rows.json", account.to_json())
+
+    leave_model(trainer, model.config, tokenizer, context.folder, report)

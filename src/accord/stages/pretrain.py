@@ -1,0 +1,115 @@
+"""Next-token training on packed documents."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from accord.config.stages import PretrainStage
+from accord.data.account import Account
+from accord.data.load import load_rows
+from accord.data.mixture import mixed
+from accord.data.order import Order
+from accord.data.packing import Blocks
+from accord.data.rows import TextRow
+from accord.data.sources import source_name
+from accord.model.decoder import Decoder
+from accord.stages.context import StageContext
+from accord.stages.heldout import bits_per_byte, windows
+from accord.stages.models import (
+    check_length,
+    check_tokenizer,
+    fresh_model,
+    leave_model,
+    open_model,
+)
+from accord.stages.records import cache_folder, rejects_file, write_record
+from accord.stages.sources import BlockSource, HeldoutExamples, steps_of
+from accord.stages.steps import language_step
+from accord.text.tokenizer import Tokenizer
+from accord.train import Trainer
+
+
+def run(config: PretrainStage, context: StageContext) -> None:
+    """Train from scratch or on from a model; leave a model folder and its bits per byte."""
+    account = Account()
+    rows = load_rows(
+        config.data,
+        config.heldout,
+        "text",
+        context.seed,
+        account,
+        cache_folder(),
+        context.base,
+        rejects_file(context.folder),
+    )
+    model, tokenizer = _start(config, context)
+    check_length(model.config, config.max_length, f"stages.{context.name}")
+    blocks = packed(config, rows.train, tokenizer, context.seed, account)
+    heldout = [
+        windows(ids.tolist(), tokenizer.start_id, tokenizer.end_id, config.max_length - 1, row.id)
+        for row, ids in zip(rows.heldout, _encoded(rows.heldout, tokenizer), strict=True)
+    ]
+    watched = [window for document in heldout for window in document][: config.eval_rows]
+    order = Order(len(blocks), config.batch_size, context.seed)
+    trainer = Trainer(
+        model,
+        language_step,
+        BlockSource(blocks, order, steps_of(config, order)),
+        config,
+        context.folder,
+        evaluate=HeldoutExamples(watched, config.batch_size) if watched else None,
+        console=context.console,
+        steps_per_epoch=order.rows / order.batch_size,
+        fingerprint=tokenizer.fingerprint,
+    )
+    trainer.fit()
+
+    def report(trained: Decoder) -> None:
+        sizes = [len(row.text.encode()) for row in rows.heldout]
+        write_record(
+            context.folder, "heldout.json", bits_per_byte(trained, rows.heldout, heldout, sizes)
+        )
+        write_record(context.folder, "rows.json", account.to_json())
+
+    leave_model(trainer, model.config, tokenizer, context.folder, report)
+
+
+def packed(
+    config: PretrainStage,
+    rows: Sequence[TextRow],
+    tokenizer: Tokenizer,
+    seed: int,
+    account: Account,
+) -> Blocks:
+    """The sources' documents in the mixture's shares, shuffled and cut into blocks."""
+    documents = _encoded(rows, tokenizer)
+    weights = {source_name(source): source.weight for source in config.data}
+    places = mixed(rows, [len(ids) + 1 for ids in documents], weights, seed, account)
+    shuffled = np.random.default_rng([seed, 0]).permutation(np.asarray(places))
+    blocks = Blocks.of(
+        [documents[place].tolist() for place in shuffled],
+        tokenizer.start_id,
+        tokenizer.end_id,
+        config.max_length,
+    )
+    if blocks.remainder:
+        last = rows[int(shuffled[-1])]
+        account.noted(last.source, "tokens after the last whole block", blocks.remainder)
+    return blocks
+
+
+def _encoded(rows: Sequence[TextRow], tokenizer: Tokenizer) -> list[np.ndarray]:
+    return tokenizer.encode_corpus(row.text for row in rows)
+
+
+def _start(config: PretrainStage, context: StageContext) -> tuple[Decoder, Tokenizer]:
+    if config.from_ is None:
+        assert config.tokenizer is not None
+        tokenizer = Tokenizer.load(context.input(config.tokenizer))
+        return fresh_model(config.model, tokenizer, context.seed), tokenizer
+    model, tokenizer = open_model(context.input(config.from_))
+    if config.tokenizer is not None:
+        folder = context.input(config.tokenizer)
+        tokenizer = Tokenizer.load(folder)
+        check_tokenizer(model.config, tokenizer, folder)
+    return model, tokenizer

@@ -1,0 +1,80 @@
+"""Supervised fine-tuning on responses."""
+
+from accord.config.stages import SFTStage
+from accord.data.account import Account
+from accord.data.load import load_rows
+from accord.data.order import Order
+from accord.data.packing import Example
+from accord.data.rows import ChatRow
+from accord.model.decoder import Decoder
+from accord.stages.context import StageContext
+from accord.stages.examples import TrainOn, chat_example, fitted
+from accord.stages.heldout import bits_per_byte
+from accord.stages.models import check_length, leave_model, open_model
+from accord.stages.records import cache_folder, rejects_file, write_record
+from accord.stages.sources import ExampleSource, HeldoutExamples, steps_of
+from accord.stages.steps import language_step
+from accord.train import Trainer
+
+RESPONSES = ("assistant", "text")
+
+
+def run(config: SFTStage, context: StageContext) -> None:
+    """Train on the responses' tokens and their end token; leave a model folder."""
+    account, unseen = Account(), Account()
+    rows = load_rows(
+        config.data,
+        config.heldout,
+        "chat",
+        context.seed,
+        account,
+        cache_folder(),
+        context.base,
+        rejects_file(context.folder),
+    )
+    model, tokenizer = open_model(context.input(config.from_))
+    check_length(model.config, config.max_length, f"stages.{context.name}")
+    if config.chat_template is not None:
+        tokenizer = tokenizer.with_chat_template(config.chat_template)
+
+    def examples(wanted: list[ChatRow], counts: Account) -> list[Example]:
+        made = [chat_example(row, tokenizer, None, config.train_on) for row in wanted]
+        return fitted(wanted, made, config.max_length, counts)
+
+    training = examples(rows.train, account)
+    heldout = examples(rows.heldout, unseen)
+    order = Order(len(training), config.batch_size, context.seed)
+    watched = heldout[: config.eval_rows]
+    trainer = Trainer(
+        model,
+        language_step,
+        ExampleSource(training, order, steps_of(config, order)),
+        config,
+        context.folder,
+        evaluate=HeldoutExamples(watched, config.batch_size) if watched else None,
+        console=context.console,
+        steps_per_epoch=order.rows / order.batch_size,
+        fingerprint=tokenizer.fingerprint,
+    )
+    trainer.fit()
+
+    def report(trained: Decoder) -> None:
+        made = [chat_example(row, tokenizer, None, config.train_on) for row in rows.heldout]
+        # a cut response would be fewer tokens for the same bytes
+        whole = [i for i, example in enumerate(made) if example.length <= config.max_length]
+        kept = [rows.heldout[i] for i in whole]
+        sizes = [response_bytes(row, config.train_on) for row in kept]
+        figures = bits_per_byte(trained, kept, [[made[i]] for i in whole], sizes)
+        write_record(context.folder, "heldout.json", figures)
+        write_record(context.folder, "rows.json", account.to_json())
+
+    leave_model(trainer, model.config, tokenizer, context.folder, report)
+
+
+def response_bytes(row: ChatRow, train_on: TrainOn) -> int:
+    """UTF-8 bytes of the turns that carry loss."""
+    turns = [message for message in row.completion if message.role in RESPONSES]
+    if train_on == "all":
+        earlier = [message for message in row.prompt if message.role == "assistant"]
+        return sum(len(message.content.encode()) for message in (*earlier, *turns))
+    return len(turns[-1].content.encode())

@@ -1,0 +1,58 @@
+"""What the loop does with a batch: one function a kind of training."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from accord.config.stages import PreferenceStage
+from accord.data.batch import TokenBatch
+from accord.model.plan import Plan
+from accord.objectives.logprobs import token_logps
+from accord.objectives.loss import Loss
+from accord.objectives.preference import (
+    pair_token_metrics,
+    paired,
+    preference_loss,
+    sequence_logps,
+    with_chosen_nll,
+)
+from accord.objectives.sft import next_token
+
+Step = Callable[[Any, TokenBatch], Loss]
+
+
+def predicting_hidden(model: Any, batch: TokenBatch) -> Tensor:
+    """The hidden states [S, D] that predict the batch's scored tokens."""
+    hidden_ND = model(batch.ids_N, batch.position_N, Plan.of(batch.layout))
+    return hidden_ND.index_select(0, batch.predict_S)
+
+
+def language_step(model: Any, batch: TokenBatch) -> Loss:
+    """Next-token cross-entropy of whatever the batch scores: pretraining and SFT."""
+    hidden_SD = predicting_hidden(model, batch)
+    return next_token(hidden_SD, model.head_weight_VD, batch.target_S, batch.weight_S)
+
+
+def preference_step(config: PreferenceStage) -> Step:
+    """The stage's preference loss on pairs whose reference log-probabilities are in the batch."""
+
+    def step(model: Any, batch: TokenBatch) -> Loss:
+        assert batch.reference_R is not None
+        hidden_SD = predicting_hidden(model, batch)
+        logps_S, stats = token_logps(hidden_SD, model.head_weight_VD, batch.target_S)
+        sums_R, lengths_R = sequence_logps(logps_S, batch.sequence_S, batch.sequences)
+        pairs = paired(sums_R, lengths_R, batch.reference_R)
+        loss = preference_loss(
+            config.loss,
+            pairs,
+            beta=config.beta,
+            label_smoothing=config.label_smoothing,
+            margin_cap=config.margin_cap,
+        )
+        if config.sft_weight:
+            loss = with_chosen_nll(loss, pairs, config.sft_weight)
+        metrics = {**loss.metrics, **pair_token_metrics(stats, batch.sequence_S)}
+        return Loss(loss.total, loss.weight, metrics)
+
+    return step
