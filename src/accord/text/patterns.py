@@ -13,25 +13,29 @@ PATTERNS: dict[str, str] = {
     # GPT-2: a word with the blank before it.
     "gpt2": (
         r"'(?:[sdmt]|ll|ve|re)"
-        r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+"
-        r"|\s+(?!\S)|\s+"
+        r"| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+"
+        r"|[\s]+(?![^\s])|[\s]+"
     ),
     # GPT-4 (cl100k): contractions in any case, numbers by three digits, line ends on their own.
     "gpt4": (
-        r"'(?i:[sdmt]|ll|ve|re)"
-        r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-        r"|\s*[\r\n]|\s+(?!\S)|\s+"
+        r"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])"
+        r"|[^\r\n\p{L}\p{N}]?[\p{L}]+|[\p{N}]{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|[\s]*[\r\n]|[\s]+(?![^\s])|[\s]+"
     ),
     # A vowel sign is a mark, not a letter: `\p{L}+` alone would cut every Indic syllable. The
     # joiners U+200C and U+200D, which choose a conjunct's form, belong to the syllable too.
     "indic": (
-        r"'(?i:[sdmt]|ll|ve|re)"
-        r"|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}][\p{L}\p{M}\x{200C}\x{200D}]*"
-        r"|\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
-        r"|\s*[\r\n]|\s+(?!\S)|\s+"
+        r"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])"
+        r"|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}][\p{L}\p{M}"
+        "\u200c\u200d"
+        r"]*|[\p{N}]{1,3}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+        r"|[\s]*[\r\n]|[\s]+(?![^\s])|[\s]+"
     ),
 }
-"""Split presets by name, in Oniguruma's syntax."""
+"""Split presets by name, in Oniguruma's syntax.
+
+Character classes stand in brackets, also alone, so that `corpus` can put their members there.
+"""
 
 
 def split_pattern(pattern: str) -> str:

@@ -3,8 +3,10 @@
 Text is only ever text: `encode` never yields a control token, whatever the text says.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -16,8 +18,9 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from accord.errors import AccordError
+from accord.text.corpus import encode_by_word
 from accord.text.folder import SpecialTokens, read_folder, write_folder
-from accord.text.patterns import split_pattern
+from accord.text.patterns import PATTERNS, split_pattern
 from accord.text.templates import TEMPLATES, is_jinja, jinja_of, named_template
 
 _BATCH_CHARACTERS = 1 << 20  # of text held as encodings at a time
@@ -167,6 +170,18 @@ class Tokenizer:
         """Text of the token that begins a sequence, if there is one."""
         return self._special.bos
 
+    @cached_property
+    def _preset(self) -> str | None:
+        """The preset whose words are encoded on their own; none: the tokenizer is another kind."""
+        parts = json.loads(self._core.to_str())
+        if parts["normalizer"] or not all(t["special"] for t in parts["added_tokens"]):
+            return None
+        for preset in PATTERNS.values():
+            like = json.loads(_byte_level_bpe(preset).to_str())["pre_tokenizer"]
+            if parts["pre_tokenizer"] == like:
+                return preset
+        return None
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of `tokenizer.json`, the special tokens and the chat template."""
@@ -206,7 +221,13 @@ class Tokenizer:
         return [e.ids for e in encoded]
 
     def encode_corpus(self, texts: Iterable[str]) -> list[NDArray[np.uint32]]:
-        """Ids of each text as an array, holding the encodings of a few megabytes at a time."""
+        """Ids of each text as an array, as `encode` gives them but several times faster.
+
+        Raises:
+            AccordError: As `encode`.
+        """
+        if self._preset is not None:
+            return encode_by_word(texts, self._preset, self.encode)
         return [
             np.array(ids, dtype=np.uint32)
             for batch in _batches(texts)
