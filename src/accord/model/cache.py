@@ -14,6 +14,11 @@ from accord.model.attention import as_bias, attention
 from accord.model.plan import Plan
 
 
+TILE = 32
+"""Steps read the cache in multiples of this many positions: a shape that differs at each step would
+have the CPU's matrix library plan every product anew, which costs more than the product."""
+
+
 class KVCache:
     """Keys and values of `slots` sequences of up to `max_length` tokens, allocated once.
 
@@ -132,7 +137,7 @@ class Step:
         self._rows = _rows(slots, device)
         self._slots = torch.tensor(slots).to(device)
         self._first, self._last = min(lengths), max(lengths)
-        self._bias: dict[int | None, Tensor | None] = {}
+        self._bias: dict[int | None, Tensor] = {}
 
     def __call__(
         self, layer: int, q_NHd: Tensor, k_NKd: Tensor, v_NKd: Tensor, window: int | None
@@ -141,26 +146,27 @@ class Step:
         keys_BKTd, values_BKTd = self._cache.keys_LBKTd[layer], self._cache.values_LBKTd[layer]
         keys_BKTd[self._slots, :, self.position_N] = k_NKd
         values_BKTd[self._slots, :, self.position_N] = v_NKd
-        start, stop = self._start(window), self._last + 1
+        start, stop = self._columns(window)
         # the heads of a group are so many queries of their key-value head
         q_NKMd = q_NHd.unflatten(1, (k_NKd.shape[1], -1))
         keys = keys_BKTd[self._rows, :, start:stop]
         values = values_BKTd[self._rows, :, start:stop]
         return attention(q_NKMd, keys, values, self._masked(window, q_NHd.dtype)).flatten(1, 2)
 
-    def _start(self, window: int | None) -> int:
-        return 0 if window is None else max(0, self._first - window + 1)
+    def _columns(self, window: int | None) -> tuple[int, int]:
+        """The positions that some row sees, widened to whole tiles."""
+        first = 0 if window is None else max(0, self._first - window + 1)
+        stop = -(-(self._last + 1) // TILE) * TILE
+        return first // TILE * TILE, min(stop, self._cache.max_length)
 
-    def _masked(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+    def _masked(self, window: int | None, dtype: torch.dtype) -> Tensor:
         if window not in self._bias:
-            start = self._start(window)
-            column_S = torch.arange(start, self._last + 1, device=self.position_N.device)
+            start, stop = self._columns(window)
+            column_S = torch.arange(start, stop, device=self.position_N.device)
             sees = column_S <= self.position_N[:, None]
             if window is not None:
                 sees &= column_S > self.position_N[:, None] - window
-            # rows of equal length see every column there is
-            even = self._first == self._last
-            self._bias[window] = None if even else as_bias(sees, dtype)[:, None, None]
+            self._bias[window] = as_bias(sees, dtype)[:, None, None]
         return self._bias[window]
 
 

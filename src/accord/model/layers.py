@@ -22,7 +22,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """Normalise the last axis."""
-        if x_ND.is_cpu:
+        if x_ND.is_cpu and torch.is_grad_enabled():
             return _RMSNorm.apply(x_ND, self.weight, self.eps)
         return F.rms_norm(x_ND, self.weight.shape, self.weight, self.eps)
 
