@@ -2,9 +2,10 @@
 
     python benchmarks/generation.py [--threads 1] [--repeats 5] [--quick] [--compile] [--json FILE]
 
-The study model (2 layers, 128 wide, 2 heads, 8,000 tokens tied, random weights) completes prompts of
-64 tokens by 128 tokens drawn at temperature 1, with no early stop. `--compile` adds transformers'
-static cache with a compiled forward (its compilation is not counted); new tokens a second.
+The study model (2 layers, 128 wide, 2 heads, 8,000 tokens tied, random weights) completes prompts
+of 64 tokens by 128 tokens drawn at temperature 1, with no early stop. `--compile` adds
+transformers' static cache with a compiled forward (its compilation is not counted). Figures are
+new tokens a second: the median, and the slowest to the fastest run.
 """
 
 import argparse

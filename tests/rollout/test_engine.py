@@ -1,6 +1,7 @@
 """A completion depends on its prompt, its settings and its seed: on nothing else."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from accord.errors import AccordError
 from accord.model.plan import Plan
 from accord.rollout.engine import Engine
 from accord.rollout.sampling import forbid_ngrams, penalise_repetition, truncated
+from accord.text.tokenizer import Tokenizer
 
 from .models import LetterTokenizer, tiny
 
@@ -67,7 +69,7 @@ def test_cached_batched_greedy_is_uncached_greedy(model, changes):
         )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     prompts=prompts_of_letters,
     style=st.sampled_from(STYLES),
@@ -181,6 +183,27 @@ def test_a_stop_string_may_span_tokens_and_is_cut_off():
     assert cut.ids == free.ids[: at + 4]  # what was drawn stays: one letter a token
 
 
+def test_stop_strings_are_found_across_byte_level_tokens():
+    text = "the cat sat on the mat, नमस्ते दुनिया, and the dog sat there too"
+    tokenizer = Tokenizer.train([text] * 3, vocab_size=290)
+    model = tiny("llama", vocab_size=len(tokenizer) + 3)
+    engine, sampling, tried = Engine(model, tokenizer), SamplingConfig(max_new_tokens=40), 0
+    prompt = tokenizer.encode("the cat")
+    for seed in range(20):
+        [free] = engine.generate([prompt], sampling, [seed])
+        piece = re.search(r"[ -~]{3}", free.text[3:])
+        if piece is None:
+            continue
+        tried += 1
+        changed = sampling.model_copy(update={"stop": (piece[0],)})
+        [cut] = engine.generate([prompt], changed, [seed])
+        assert cut.text == free.text[: free.text.find(piece[0])]
+        assert cut.finished == "stop"
+        assert cut.ids == free.ids[: len(cut.ids)]
+        assert piece[0] not in tokenizer.decode(cut.ids[:-1])
+    assert tried >= 5
+
+
 def test_temperature_has_an_effect():
     engine = endless()
     distinct = []
@@ -201,6 +224,16 @@ def test_bf16_models_give_fp32_log_probabilities():
     engine = Engine(tiny("llama").bfloat16(), TOKENIZER)
     done = engine.generate([[1, 2, 3], [4]], SamplingConfig(max_new_tokens=8), [0, 1])
     assert all(-20 < logp <= 0 for completion in done for logp in completion.logps)
+
+
+def test_prompts_too_many_for_one_prefill_join_in_turns(monkeypatch):
+    engine, sampling = endless(), SamplingConfig(max_new_tokens=6)
+    prompts = [[i % 26] * (1 + i % 7) for i in range(20)]
+    at_once = engine.generate(prompts, sampling, range(20))
+    monkeypatch.setattr("accord.rollout.engine._PREFILL_TOKENS", 9)
+    assert [c.ids for c in engine.generate(prompts, sampling, range(20))] == [
+        c.ids for c in at_once
+    ]
 
 
 def test_no_prompts_give_no_completions():

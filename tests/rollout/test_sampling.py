@@ -131,6 +131,16 @@ def test_argmax_in_two_levels_is_argmax(vocab, seed):
     assert argmax_blocks(logits).tolist() == logits.argmax(-1).tolist()
 
 
+def test_many_rows_are_drawn_as_few_are():
+    logits, uniform = random_logits(300, 200, 12), uniforms(13, 300)
+    together = draw_(logits.clone(), uniform, SamplingConfig())
+    parts = [
+        draw_(logits[i : i + 50].clone(), uniform[i : i + 50], SamplingConfig())
+        for i in range(0, 300, 50)
+    ]
+    assert together[0].tolist() == torch.cat([token for token, _ in parts]).tolist()
+
+
 def test_a_nucleus_wider_than_the_first_candidates_is_found():
     logits = random_logits(6, 3000, 6, scale=0.1)
     logits[0, 17] = 20.0  # one peaked row among flat ones

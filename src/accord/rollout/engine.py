@@ -21,6 +21,7 @@ from accord.model.decoder import Decoder
 from accord.rollout.sampling import draw_, forbid_ngrams, penalise_repetition, uniforms
 from accord.text.tokenizer import Tokenizer
 
+_PREFILL_TOKENS = 8192
 Finish = Literal["end", "stop", "length"]
 
 
@@ -186,7 +187,7 @@ class _Batch:
         # a prefill costs about as much as a step, so rows join in groups
         if waiting and (not self.rows or 8 * room >= self.slots):
             first = len(self.rows)
-            self.rows += [waiting.pop() for _ in range(min(room, len(waiting)))]
+            self.rows += _joining(waiting, room)
             finished = self._record(first, *self._prefill(first))
             changed = True
         else:
@@ -283,3 +284,14 @@ class _Batch:
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)
+
+
+def _joining(waiting: list[_Row], room: int) -> list[_Row]:
+    """Take up to `room` rows off the end of `waiting`, as many as one prefill should read."""
+    rows, tokens = [waiting.pop()], 0
+    while waiting and len(rows) < room:
+        tokens += len(rows[-1].prompt)
+        if tokens + len(waiting[-1].prompt) > _PREFILL_TOKENS:
+            break
+        rows.append(waiting.pop())
+    return rows
