@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,16 @@ TRAINED = frozenset({"pretrain", "sft", "preference"})
 """Kinds that run as several ranks."""
 
 
+def first_console() -> Console:
+    """The terminal; on ranks after the first, silence."""
+    return Console(quiet=os.environ.get("RANK", "0") != "0")
+
+
+def world() -> int:
+    """How many ranks torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @dataclass(frozen=True)
 class Setting:
     """What all stages of a run share.
@@ -41,7 +52,7 @@ class Setting:
 
     seed: int
     base: Path = field(default_factory=Path.cwd)
-    console: Console = field(default_factory=Console)
+    console: Console = field(default_factory=first_console)
     ranks: int = 1
     modules: Mapping[str, str] = field(default_factory=lambda: MODULES)
 
@@ -69,6 +80,8 @@ def execute(task: Task, setting: Setting) -> bool:
     Raises:
         AccordError: A file or an input is missing, or the folder is somebody else's.
     """
+    if setting.ranks > 1 and world() > 1:
+        raise AccordError("torchrun has started the ranks already", "--ranks", "leave it out")
     artifact = Artifact(task.folder)
     origins = on_first(lambda: _begin(artifact, task, setting))
     if origins is None:
@@ -76,16 +89,23 @@ def execute(task: Task, setting: Setting) -> bool:
         return False
     machine_threads()
     inputs = on_first(lambda: {name: _folder(name, task) for name in task.config.inputs()})
-    arguments = (task, setting.modules[task.config.kind], inputs, _seed(task, setting))
-    if setting.ranks > 1 and task.config.kind in TRAINED:
-        parallel = import_module("accord.train.parallel")
-        parallel.launch(run_stage, setting.ranks, *arguments, setting.base)
-    else:
-        run_stage(*arguments, setting.base, setting.console)
+    module, seed = setting.modules[task.config.kind], _seed(task, setting)
+    work = partial(run_stage, task, module, inputs, seed, setting.base)
+    _on_ranks(work, task.config.kind, setting)
     on_first(lambda: artifact.finish(_record(task, setting, origins)))
     seconds = artifact.finished["seconds"]
     setting.console.print(f"[bold]{task.name}[/]  {seconds:.1f} s", highlight=False)
     return True
+
+
+def _on_ranks(work: Callable[..., None], kind: str, setting: Setting) -> None:
+    """A training stage on all ranks, started here or by torchrun; any other on the first alone."""
+    if kind not in TRAINED:
+        on_first(lambda: work(setting.console))
+    elif setting.ranks > 1:
+        import_module("accord.train.parallel").launch(work, setting.ranks)
+    else:
+        work(setting.console)
 
 
 def run_stage(
@@ -103,14 +123,14 @@ def run_stage(
         inputs=dict(inputs),
         seed=seed,
         base=base,
-        console=console or Console(quiet=os.environ.get("RANK", "0") != "0"),
+        console=console or first_console(),
     )
     import_module(module).run(task.config, context)
 
 
 def on_first(work: Callable[[], T]) -> T:
     """Do `work` once, on rank 0 under torchrun; every rank gets its result."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if world() == 1:
         return work()
     return import_module("accord.train.parallel").current_ranks().on_first(work)
 
@@ -188,7 +208,7 @@ def _record(task: Task, setting: Setting, origins: Mapping[str, Any]) -> dict[st
         "kind": task.config.kind,
         "config": task.config.model_dump(mode="json", by_alias=True),
         "seed": _seed(task, setting),
-        "ranks": setting.ranks,
+        "ranks": max(setting.ranks, world()),
         "versions": machine.versions(),
         "git_revision": machine.git_revision(setting.base),
         "environment": machine.environment(),

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from accord.config.recipe import Recipe
 from accord.errors import AccordError
+from accord.pipeline.files import read_json
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,23 @@ class Source:
 
 def publish(source: Source, out: Path, ran: bool, console: Console) -> None:
     """Write `report.html` and `report.json` into `out`, unless they are as new as every stage."""
-    if ran or not _stands(source, out):
+    recipe = source.recipe.model_dump(mode="json", by_alias=True)
+    if ran or not _stands(source.folders, out, recipe):
         assemble = import_module("accord.evaluation.document").assemble
-        recipe = source.recipe.model_dump(mode="json", by_alias=True)
         document = assemble(source.folders, source.title, recipe, source.command)
         import_module("accord.report.page").write(document, out)
     console.print(f"[bold]report[/]  {out / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _stands(source: Source, out: Path) -> bool:
+def _stands(folders: Mapping[str, Path], out: Path, recipe: Mapping[str, Any]) -> bool:
+    """Whether the report is of this recipe and no older than any stage."""
     try:
         written = min((out / name).stat().st_mtime for name in ("report.html", "report.json"))
     except FileNotFoundError:
         return False
-    records = [folder / "accord" / "stage.json" for folder in source.folders.values()]
+    if read_json(out / "report.json").get("recipe") != recipe:
+        return False
+    records = [folder / "accord" / "stage.json" for folder in folders.values()]
     return all(record.stat().st_mtime <= written for record in records if record.exists())
 
 

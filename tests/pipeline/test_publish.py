@@ -1,0 +1,68 @@
+"""The report is written when something ran, and left alone when nothing did."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from accord.config.load import load_recipe
+from accord.errors import AccordError
+from accord.pipeline.publish import rerender
+from accord.pipeline.run import run
+
+EVALUATE = "  eval: {kind: evaluate, policies: [dpo], reference: sft, prompts: {texts: [hi]}}\n"
+
+
+@pytest.fixture
+def evaluated(home, setting):
+    (home / "recipe.yaml").write_text((home / "recipe.yaml").read_text() + EVALUATE)
+
+    def again(*settings: str) -> Path:
+        return run(load_recipe(home / "recipe.yaml", settings), setting=replace(setting))
+
+    return again
+
+
+def test_the_report_holds_every_stage(evaluated):
+    out = evaluated("title=A heading")
+    document = json.loads((out / "report.json").read_text())
+    assert list(document["stages"]) == ["tokenizer", "base", "sft", "dpo", "eval"]
+    assert document["title"] == "A heading"
+    assert document["recipe"]["stages"]["dpo"]["from"] == "sft"
+    assert set(document["timings"]) == set(document["stages"])
+    assert "A heading" in (out / "report.html").read_text()
+
+
+def test_it_is_written_again_only_when_needed(evaluated):
+    out = evaluated()
+    page = out / "report.html"
+    page.write_text("kept")
+    evaluated()
+    assert page.read_text() == "kept"
+    evaluated("dpo.beta=0.9")
+    assert page.read_text() != "kept"
+    page.unlink()
+    evaluated("dpo.beta=0.9")
+    assert page.exists()
+    evaluated("dpo.beta=0.9", "title=Another heading")
+    assert "Another heading" in page.read_text()
+
+
+def test_rerender_draws_the_same_page(evaluated):
+    out = evaluated()
+    page = (out / "report.html").read_text()
+    (out / "report.html").unlink()
+    assert rerender(out) == out / "report.html"
+    assert (out / "report.html").read_text() == page
+
+
+def test_rerender_needs_numbers(tmp_path):
+    with pytest.raises(AccordError, match=r"no report\.json"):
+        rerender(tmp_path)
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(AccordError, match="not readable as JSON"):
+        rerender(tmp_path)
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(AccordError, match="the report lacks"):
+        rerender(tmp_path)
