@@ -134,7 +134,7 @@ def check_file(
     if max_length is not None and tokenizer is not None:
         report.too_long = sum(tokens > max_length for tokens in counts["tokens"])
     report.lengths = {
-        unit: np.percentile(values, PERCENTILES, method="nearest").astype(int).tolist()
+        unit: np.percentile(values, PERCENTILES, method="inverted_cdf").astype(int).tolist()
         for unit, values in counts.items()
         if values
     }

@@ -67,19 +67,18 @@ def load_rows(
         kept += _drawn(found, source, seed, account)
     if refused and rejects is not None:
         _write(refused, rejects)
-    train = [row.wanted for row in kept if not is_heldout(row.read, heldout)]
-    held = [row.wanted for row in kept if is_heldout(row.read, heldout)]
+    train: list[Row] = []
+    held: list[Row] = []
+    for row in kept:
+        # the row as it was read decides, so that every stage holds the same ones out
+        (held if is_heldout(row.read, heldout) else train).append(row.wanted)
     if not train:
         raise AccordError(
             "No row is left to train on.",
             ", ".join(source_name(source) for source in sources),
             f"read and dropped: {account.to_json()}",
         )
-    trained = {content_key(row) for row in train} if held else set[str]()
-    apart = [row for row in held if content_key(row) not in trained]
-    for row in held:
-        if content_key(row) in trained:
-            account.dropped(row.source, IN_TRAINING)
+    apart = _apart(held, train, account)
     for row in (*train, *apart):
         account.kept(row.source)
     return Loaded(train, apart)
@@ -130,6 +129,20 @@ def _candidates(
             bad[0].fix or "mend the file; accord data check lists every bad row",
         )
     return found
+
+
+def _apart(held: list[Row], train: list[Row], account: Account) -> list[Row]:
+    """Held-out rows that say what no training row says; the others counted."""
+    if not held:
+        return []
+    trained = {content_key(row) for row in train}
+    apart: list[Row] = []
+    for row in held:
+        if content_key(row) in trained:
+            account.dropped(row.source, IN_TRAINING)
+        else:
+            apart.append(row)
+    return apart
 
 
 def _drawn(
