@@ -13,7 +13,6 @@ from accord.errors import AccordError
 from accord.model.attention import as_bias, attention
 from accord.model.plan import Plan
 
-
 TILE = 32
 """Steps read the cache in multiples of this many positions: a shape that differs at each step would
 have the CPU's matrix library plan every product anew, which costs more than the product."""
