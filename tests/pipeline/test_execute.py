@@ -54,7 +54,7 @@ def test_a_hub_that_does_not_answer_is_a_plain_error(monkeypatch):
         execute.local_folder("hub:a/b")
 
 
-def test_torch_gets_the_usable_cores_unless_told_otherwise(monkeypatch):
+def test_torch_gets_a_share_of_the_cores_unless_told_otherwise(monkeypatch):
     given = []
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=given.append))
     monkeypatch.setattr(execute.machine, "usable_cores", lambda: 3)
@@ -64,5 +64,9 @@ def test_torch_gets_the_usable_cores_unless_told_otherwise(monkeypatch):
     assert given == []
     monkeypatch.delenv("OMP_NUM_THREADS")
     execute.machine_threads()
-    assert given == [3]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    execute.machine_threads()
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    execute.machine_threads()
+    assert given == [3, 1, 1]
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"

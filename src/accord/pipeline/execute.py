@@ -87,7 +87,6 @@ def execute(task: Task, setting: Setting) -> bool:
     if origins is None:
         setting.console.print(f"[bold]{task.name}[/]  reused", highlight=False)
         return False
-    machine_threads()
     inputs = on_first(lambda: {name: _folder(name, task) for name in task.config.inputs()})
     module, seed = setting.modules[task.config.kind], _seed(task, setting)
     work = partial(run_stage, task, module, inputs, seed, setting.base)
@@ -117,6 +116,7 @@ def run_stage(
     console: Console | None = None,
 ) -> None:
     """Call a stage's own `run`; a function of picklable values, for ranks to be started with."""
+    machine_threads()
     context = import_module("accord.stages.context").StageContext(
         name=task.name,
         folder=task.folder,
@@ -136,10 +136,10 @@ def on_first(work: Callable[[], T]) -> T:
 
 
 def machine_threads() -> None:
-    """Let torch use the cores that are really there, unless OMP_NUM_THREADS says otherwise."""
+    """Let torch use this rank's share of the usable cores, unless OMP_NUM_THREADS is set."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if "OMP_NUM_THREADS" not in os.environ and "WORLD_SIZE" not in os.environ:
-        import_module("torch").set_num_threads(machine.usable_cores())
+    if "OMP_NUM_THREADS" not in os.environ:
+        import_module("torch").set_num_threads(max(1, machine.usable_cores() // world()))
 
 
 def _begin(artifact: Artifact, task: Task, setting: Setting) -> dict[str, Any] | None:
