@@ -72,3 +72,19 @@ def test_sampling_settings_are_checked():
     assert sampling_settings(temperature=0, stop=["."]).stop == (".",)
     with pytest.raises(AccordError, match="did you mean 'top_p'"):
         sampling_settings(topp=0.5)
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ('{"max_position_embeddings": 128}', 128),
+        ('{"n_positions": 256}', 256),
+        ('{"max_position_embeddings": 4096}', 1024),
+        ("{}", 1024),
+    ],
+)
+def test_the_default_length_is_one_the_model_can_read(tmp_path, config, length):
+    (tmp_path / "config.json").write_text(config)
+    given = {**GIVEN, "from": str(tmp_path)}
+    assert dpo(given=given).max_length == length
+    assert dpo("max_length=99", given=given).max_length == 99

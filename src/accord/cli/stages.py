@@ -108,7 +108,7 @@ def sft(
     """Fine-tune a model on prompts and responses.
 
     Defaults, for a model that is trained already: epochs=2 lr=2e-5 batch_size=16
-    max_length=1024 warmup_ratio=0.03
+    warmup_ratio=0.03 max_length=1024, or less where the model reads less
     """
     _single("sft", {"data": _sources(data), "from": model}, out, config, settings, ranks)
 
@@ -126,7 +126,8 @@ def dpo(
     DPO and its family, against the starting model itself, frozen.
 
     Defaults, for a model that is trained already: epochs=1 lr=1e-6 beta=0.1 loss=sigmoid
-    batch_size=16 max_length=1024 warmup_ratio=0.1; a small model wants a higher rate: lr=1e-4
+    batch_size=16 warmup_ratio=0.1 max_length=1024, or less where the model reads less; a small
+    model wants a higher rate: lr=1e-4
     """
     _single("preference", {"data": _sources(data), "from": model}, out, config, settings, ranks)
 

@@ -9,6 +9,7 @@ from accord.config.document import Document, read_yaml
 from accord.config.generate import SamplingConfig
 from accord.config.load import stage_from_args, validate
 from accord.config.stages import StageConfig
+from accord.pipeline.files import read_json
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "tokenizer": {},
@@ -52,18 +53,28 @@ def stage_settings(
         said = {key: value for key, value in given.items() if value not in (None, (), [])}
         own = {**document.value, **said}
         keys = {*own, *(setting.partition("=")[0].partition(".")[0] for setting in settings)}
-        value = {**_defaults(kind, keys), **own}
+        value = {**_defaults(kind, keys, own.get("from")), **own}
         origins = {place: line for place, line in document.origins.items() if place[:1] not in said}
         document = replace(document, value=value, origins=origins)
     return stage_from_args(kind, document, settings)
 
 
-def _defaults(kind: str, keys: set[str]) -> dict[str, Any]:
+def _defaults(kind: str, keys: set[str], start: str | None) -> dict[str, Any]:
+    """The table's row without the rivals of given keys, no longer than the starting model reads."""
     found = dict(DEFAULTS[kind])
     for rivals in RIVALS:
         if keys & rivals:
             found = {key: value for key, value in found.items() if key not in rivals}
+    if "max_length" in found and isinstance(start, str):
+        found["max_length"] = min(found["max_length"], _positions(start, found["max_length"]))
     return found
+
+
+def _positions(folder: str, otherwise: int) -> int:
+    """Positions that a model folder's config.json allows; `otherwise` where it does not say."""
+    config = read_json(Path(folder).expanduser() / "config.json")
+    allowed = config.get("max_position_embeddings", config.get("n_positions"))
+    return allowed if isinstance(allowed, int) and allowed > 0 else otherwise
 
 
 def data_sources(files: Sequence[str]) -> list[dict[str, str]]:
