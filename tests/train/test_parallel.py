@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,15 +22,23 @@ from accord.train.parallel import Ranks, launch
 CPU = torch.device("cpu")
 
 
-def run(folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, toy.__file__, str(folder), json.dumps(options)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+def run(ranks: int, jobs: list[tuple[Path, dict[str, object]]]) -> subprocess.CompletedProcess[str]:
+    words = json.dumps([(str(folder), settings) for folder, settings in jobs])
+    return subprocess.run(
+        [sys.executable, toy.__file__, str(ranks), words],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return read_log(folder / "accord" / "metrics.jsonl")
 
 
 def losses(folder: Path) -> list[float]:
-    return [line["loss"] for line in read_log(folder / "accord" / "metrics.jsonl")]
+    return [line["loss"] for line in lines(folder)]
 
 
 def newest(folder: Path) -> dict[str, torch.Tensor]:
@@ -37,100 +47,93 @@ def newest(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoint.tensors()
 
 
-@pytest.mark.slow
-def test_two_ranks_take_the_same_first_step_as_one(tmp_path: Path) -> None:
-    settings = {"steps": 1, "max_grad_norm": None, "micro_batch_size": 2}
-    result = run(tmp_path / "two", ranks=2, **settings)
+FIRST: dict[str, object] = {"steps": 1, "max_grad_norm": None, "micro_batch_size": 2}
+OFTEN: dict[str, object] = {"save_every": 2, "keep_last": 9, "optimizer": "muon"}
+KINDS = {
+    "fp32": OFTEN | {"gradient_checkpointing": True},
+    "bf16": OFTEN | {"precision": "bf16"},
+}
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two ranks, some of which go on from a checkpoint of one rank."""
+    root = tmp_path_factory.mktemp("ranked")
+    toy.rank_main(root / "exported", {})
+    shutil.copy(root / "exported" / "final.safetensors", root / "one.safetensors")
+    jobs = [
+        (root / "first", FIRST),
+        (root / "poisoned", {"poison": "row3", "micro_batch_size": 1}),
+        (root / "exported", {}),
+        (root / "whole", OFTEN),
+        (root / "cut", OFTEN),
+        (root / "cut", OFTEN | {"drop": [4, 6]}),
+    ]
+    for kind, settings in KINDS.items():
+        toy.train(root / kind, settings)
+        jobs.append((root / kind, settings | {"drop": [4, 6]}))
+    result = run(2, jobs)
     assert result.returncode == 0, result.stderr
-    toy.train(tmp_path / "one", settings)
-    one, two = newest(tmp_path / "one"), newest(tmp_path / "two")
+    return root
+
+
+@pytest.mark.slow
+def test_two_ranks_take_the_same_first_step_as_one(ranked: Path, tmp_path: Path) -> None:
+    toy.train(tmp_path, FIRST)
+    one, two = newest(tmp_path), newest(ranked / "first")
     assert one.keys() == two.keys()
     for name in one:
-        # exp_avg holds a tenth of the gradient, so this is 1e-6 on the gradient itself
         assert one[name].shape == two[name].shape
         if name.endswith("/exp_avg"):
+            # A tenth of the gradient: this is 1e-6 on the gradient itself.
             assert (one[name] - two[name]).abs().max() < 1e-7
-    metrics = [read_log(tmp_path / f / "accord" / "metrics.jsonl")[0] for f in ("one", "two")]
     for name in ("loss", "grad_norm", "entropy", "num_tokens", "eval_loss", "eval_entropy"):
-        assert metrics[0][name] == pytest.approx(metrics[1][name], abs=1e-6)
+        alone, together = lines(tmp_path)[0][name], lines(ranked / "first")[0][name]
+        assert together == pytest.approx(alone, abs=1e-6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("settings", "tolerance"),
-    [
-        ({"optimizer": "muon", "gradient_checkpointing": True}, 1e-5),
-        ({"precision": "bf16", "optimizer": "muon"}, 2e-2),
-    ],
-)
-def test_ranks_are_resharded_without_a_changed_bit(
-    tmp_path: Path, settings: dict[str, object], tolerance: float
+@pytest.mark.parametrize(("kind", "tolerance"), [("fp32", 1e-5), ("bf16", 2e-2)])
+def test_a_run_goes_from_one_rank_to_two_and_back(
+    ranked: Path, tmp_path: Path, kind: str, tolerance: float
 ) -> None:
-    """1 -> 2 -> 1 ranks: what is loaded is bitwise what was saved, and losses go on as if alone."""
-    toy.train(tmp_path / "whole", settings | {"steps": 6, "save_every": 2, "keep_last": 9})
-    folder = tmp_path / "mixed"
-    store = Store(folder / "accord" / "checkpoints", keep_last=9)
-    settings = settings | {"steps": 6, "save_every": 2, "keep_last": 9}
-    toy.train(folder, settings)
-    for step in (4, 6):
-        _drop(store, step)
-    saved = newest(folder)
-    result = run(folder, ranks=2, **settings)
-    assert result.returncode == 0, result.stderr
-    _drop(store, 6)
-    # Two ranks loaded step 2 and went on; step 4 is theirs, and one rank finishes from it.
-    assert all(torch.equal(saved[n], store.at(2).tensors()[n]) for n in saved)
-    final = toy.state(folder, settings)
+    """Step 2 is one rank's, steps 3 and 4 are two ranks', 5 and 6 one rank's again."""
+    toy.train(tmp_path / "whole", KINDS[kind])
+    shutil.copytree(ranked / kind, tmp_path / "mixed")
+    shutil.rmtree(tmp_path / "mixed" / "accord" / "checkpoints" / "step-6")
+    final = toy.state(tmp_path / "mixed", KINDS[kind])
     assert all(torch.isfinite(t).all() for t in final.values())
-    assert losses(folder) == pytest.approx(losses(tmp_path / "whole"), rel=tolerance)
-
-
-def _drop(store: Store, step: int) -> None:
-    import shutil
-
-    shutil.rmtree(store.folder / f"step-{step}")
+    assert losses(tmp_path / "mixed") == pytest.approx(losses(tmp_path / "whole"), rel=tolerance)
 
 
 @pytest.mark.slow
-def test_saving_on_two_ranks_what_one_has_saved_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Two ranks load, take no step, and export: every tensor is what one rank exports."""
-    final = toy.state(tmp_path, {})
-    result = run(tmp_path, ranks=2)
-    assert result.returncode == 0, result.stderr
-    exported = load_file(tmp_path / "final.safetensors")
-    assert exported.keys() == final.keys()
-    assert all(torch.equal(exported[n], final[n]) for n in final)
+def test_resharding_changes_no_bit(ranked: Path) -> None:
+    """Two ranks loaded one rank's final checkpoint, took no step and exported it."""
+    one, two = (
+        load_file(ranked / "one.safetensors"),
+        load_file(ranked / "exported/final.safetensors"),
+    )
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[n], two[n]) for n in one)
 
 
 @pytest.mark.slow
-def test_two_ranks_resume_in_the_same_bytes(tmp_path: Path) -> None:
-    settings: dict[str, object] = {"save_every": 2, "keep_last": 9, "optimizer": "muon"}
-    assert run(tmp_path / "whole", ranks=2, **settings).returncode == 0
-    assert run(tmp_path / "cut", ranks=2, **settings).returncode == 0
-    store = Store(tmp_path / "cut" / "accord" / "checkpoints", keep_last=9)
-    for step in (4, 6):
-        _drop(store, step)
-    assert run(tmp_path / "cut", ranks=2, **settings).returncode == 0
-    whole, cut = newest(tmp_path / "whole"), newest(tmp_path / "cut")
+def test_two_ranks_resume_in_the_same_bytes(ranked: Path) -> None:
+    whole, cut = newest(ranked / "whole"), newest(ranked / "cut")
     assert all(torch.equal(whole[n], cut[n]) for n in whole)
+    assert losses(ranked / "whole") == losses(ranked / "cut")
 
 
 @pytest.mark.slow
-def test_nan_on_one_rank_skips_the_step_on_both(tmp_path: Path) -> None:
-    result = run(tmp_path, ranks=2, poison="row3", micro_batch_size=1)
-    assert result.returncode == 0, result.stderr
-    skipped = [
-        line["skipped_rows"]
-        for line in read_log(tmp_path / "accord" / "metrics.jsonl")
-        if "skipped_rows" in line
-    ]
-    assert skipped and all(rows == ["row3"] for rows in skipped)
-    assert all(torch.isfinite(t).all() for t in newest(tmp_path).values())
+def test_nan_on_one_rank_skips_the_step_on_both(ranked: Path) -> None:
+    logged = [line["skipped_rows"] for line in lines(ranked / "poisoned") if "skipped_rows" in line]
+    assert logged and all(rows == ["row3"] for rows in logged)
+    assert all(torch.isfinite(t).all() for t in newest(ranked / "poisoned").values())
 
 
 @pytest.mark.slow
-def test_an_error_of_a_rank_is_the_caller_s(tmp_path: Path) -> None:
-    result = run(tmp_path, ranks=2, batch_size=5)
+def test_an_error_of_a_rank_is_the_callers(tmp_path: Path) -> None:
+    result = run(2, [(tmp_path, {"batch_size": 5})])
     assert result.returncode != 0
     assert "AccordError: batch_size 5 is not a multiple of the 2 ranks" in result.stderr
 

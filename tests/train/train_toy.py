@@ -4,13 +4,16 @@ python train_toy.py OUT '{"ranks": 2, "optimizer": "muon", …}'
 """
 
 import json
-import os
+import math
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -26,7 +29,7 @@ from accord.model.decoder import Decoder
 from accord.model.plan import Plan
 from accord.objectives.loss import Loss
 from accord.objectives.sft import next_token
-from accord.train import Interrupted, Trainer, launch
+from accord.train import Interrupted, Trainer, current_ranks, launch
 
 SHAPE = ModelConfig(
     vocab_size=37,
@@ -79,13 +82,21 @@ def config(**settings: object) -> TrainConfig:
     return TrainConfig.model_validate(base | settings)
 
 
-def train(folder: Path, settings: dict[str, object]) -> Trainer:
-    """A run to its end; `source` says how many rows a step has."""
+def train(
+    folder: Path, settings: dict[str, object], poison: str = "", seconds: float = 0
+) -> Trainer:
+    """A run to its end."""
     chosen = config(**settings)
     assert chosen.steps is not None
+
+    def run(decoder: Decoder, batch: TokenBatch) -> Loss:
+        loss = step(decoder, batch)
+        time.sleep(seconds)
+        return replace(loss, total=loss.total * math.nan) if poison in batch.row_ids else loss
+
     trainer = Trainer(
         model(),
-        step,
+        run,
         Rows(chosen.steps, chosen.batch_size),
         chosen,
         folder,
@@ -101,41 +112,33 @@ def state(folder: Path, settings: dict[str, object]) -> dict[str, Tensor]:
 
 
 def rank_main(folder: Path, settings: dict[str, object]) -> None:
-    if slow := settings.pop("seconds_a_step", 0):
-        _slow_down(float(str(slow)))
-    if poison := settings.pop("poison", None):
-        _poison(str(poison))
-    trainer = train(folder, settings)
+    """A run that leaves `final.safetensors`; row `poison` has a loss that is no number.
+
+    A forward pass takes `seconds` longer, for kills to hit it.
+    """
+    settings = dict(settings)
+    poison, seconds = str(settings.pop("poison", "")), float(str(settings.pop("seconds", 0)))
+    trainer = train(folder, settings, poison, seconds)
     trainer.write(lambda weights: save_file(weights, folder / "final.safetensors"))
 
 
-def _slow_down(seconds: float) -> None:
-    fast = Rows.rows
+def jobs_main(jobs: list[tuple[str, dict[str, Any]]]) -> None:
+    """One run after the other, so that the processes have to be started once only.
 
-    def rows(self: Rows, step: int) -> Sequence[Example]:
-        time.sleep(seconds)
-        return fast(self, step)
-
-    Rows.rows = rows
-
-
-def _poison(row: str) -> None:
-    def poisoned(decoder: Decoder, batch: TokenBatch) -> Loss:
-        loss = clean_step(decoder, batch)
-        return replace(loss, total=loss.total * (float("nan") if row in batch.row_ids else 1.0))
-
-    clean_step = step
-    globals()["step"] = poisoned
+    `drop` names checkpoints that are taken away before the run.
+    """
+    for folder, settings in jobs:
+        kept = {key: value for key, value in settings.items() if key != "drop"}
+        for number in settings.get("drop", ()):
+            target = Path(folder) / "accord" / "checkpoints" / f"step-{number}"
+            current_ranks().on_first(partial(shutil.rmtree, target))
+        rank_main(Path(folder), kept)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    out, options = Path(sys.argv[1]), json.loads(sys.argv[2])
-    ranks = options.pop("ranks", 1)
-    print("ready", flush=True)
     try:
-        launch(rank_main, ranks, out, options)
+        launch(jobs_main, int(sys.argv[1]), json.loads(sys.argv[2]))
     except Interrupted as stop:
         print(f"stopped {stop.step}", flush=True)
         raise SystemExit(128 + signal.SIGTERM) from None
-    os._exit(0)
