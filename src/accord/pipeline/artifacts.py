@@ -68,7 +68,7 @@ class Artifact:
         record = self.started
         if not record:
             return 0.0
-        files = (file for file in self.folder.rglob("*") if file.name != "started.json")
+        files = (file for file in self.folder.rglob("*") if file.name not in BOOKKEEPING)
         newest = max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
         return record["seconds"] + max(0.0, newest - record["began"])
 
