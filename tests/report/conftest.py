@@ -118,6 +118,22 @@ ROWS = {
 }
 
 
+SCRIPTS = [
+    {
+        "script": script,
+        "lines": lines,
+        "bytes": lines * 90,
+        "words": lines * 16,
+        "tokens": lines * 24,
+        "tokens_per_kb": 1000 * 24 / 90,
+        "bytes_per_token": 90 / 24,
+        "fertility": 24 / 16,
+        "p95_tokens": 61.05,
+    }
+    for script, lines in (("Latin", 1200), ("Other", 31), ("Overall", 1231))
+]
+
+
 def invented_run(folder: Path) -> dict[str, Path]:
     """Stage folders as a run leaves them."""
     rng = np.random.default_rng(7)
@@ -143,6 +159,8 @@ def invented_run(folder: Path) -> dict[str, Path]:
             },
         }
         (home / "stage.json").write_text(json.dumps(stage))
+        if kind == "tokenizer":
+            (home / "tokenizer_report.json").write_text(json.dumps(SCRIPTS))
         if name in ROWS:
             (home / "rows.json").write_text(json.dumps(ROWS[name]))
         if kind in ("pretrain", "sft", "preference"):

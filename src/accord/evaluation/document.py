@@ -47,7 +47,7 @@ def assemble(
         "curves": {name: parts["curves"] for name, parts in read.items() if parts["curves"]},
         "rows": {name: parts["rows"] for name, parts in read.items() if parts["rows"]},
         "timings": {name: s["seconds"] for name, s in facts.items() if "seconds" in s},
-        "tokenizer": next((p["tokenizer"] for p in read.values() if p["tokenizer"]), {}),
+        "tokenizer": next((p["tokenizer"] for p in read.values() if p["tokenizer"]), []),
         "environment": _environment(facts),
         "recipe": dict(recipe or {}),
     }

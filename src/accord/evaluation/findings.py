@@ -272,22 +272,23 @@ def overfitting(document: Document) -> Iterator[Finding]:
 
 
 def rows(document: Document) -> Iterator[Finding]:
-    """A large part of a source never reached the model as it was."""
+    """A large part of a source was left out or shortened; held-out rows are meant to be."""
     for stage, sources in document.get("rows", {}).items():
         for source, counts in sources.items():
             kept = counts.get("kept", 0)
-            dropped = sum(counts.get("dropped", {}).values())
+            reasons = counts.get("dropped", {})
+            dropped = sum(n for why, n in reasons.items() if "held out" not in why)
             cut = sum(counts.get("truncated", {}).values())
             for what, lost in (("dropped", dropped), ("truncated", cut)):
                 share = lost / (kept + dropped) if kept + dropped else 0.0
                 if share > ROWS_LOST:
                     yield Finding(
                         f"rows_{what}",
-                        "info" if what == "dropped" else "warning",
+                        "warning",
                         f"{stage}: {share:.0%} of the rows of {source} were {what} "
                         f"({lost:,} of {kept + dropped:,}).",
                         {"stage": stage, "source": source, **counts},
-                        "see the row account for the reasons",
+                        "see the row account for the reasons; raise max_length if rows were cut",
                     )
 
 

@@ -35,9 +35,15 @@ class Drawing:
 
 
 def score_figures(document: Document) -> list[Drawing]:
-    """Means with intervals, distributions, and score against KL."""
+    """Means with intervals, then distributions, a figure for each scorer."""
     with mpl.rc_context(style()):
-        return [*_means(document), *_distributions(document), *_frontiers(document)]
+        return [*_means(document), *_distributions(document)]
+
+
+def frontier_figures(document: Document) -> list[Drawing]:
+    """The headline's score against KL."""
+    with mpl.rc_context(style()):
+        return list(_frontiers(document))
 
 
 def training_figures(document: Document) -> list[Drawing]:
@@ -89,15 +95,14 @@ def _distributions(document: Document) -> Iterator[Drawing]:
         top = max((max(column) for column in counts.values()), default=1) or 1
         figure, axes = _canvas(0.75 + 0.55 * len(counts))
         for row, (name, column) in enumerate(counts.items()):
-            heights = [row - 0.4 + 0.85 * count / top for count in column]
-            axes.stairs(
-                heights, edges, baseline=row - 0.4, fill=True, color=colours[name], alpha=0.75
-            )
-            axes.axhline(row - 0.4, color=MUTED, linewidth=0.6)
+            heights = [0.4 - row + 0.85 * (count / top - 1) for count in column]
+            foot = -0.45 - row
+            axes.stairs(heights, edges, baseline=foot, fill=True, color=colours[name], alpha=0.75)
+            axes.axhline(foot, color=MUTED, linewidth=0.6)
         _rows(axes, list(counts))
-        axes.set_ylim(len(counts) - 0.3, -0.7)
-        axes.invert_yaxis()
-        axes.set_ylim(-0.5, len(counts) - 0.4)
+        axes.set_yticks([-row for row in range(len(counts))], list(counts))
+        axes.set_ylim(-len(counts) + 0.55, 0.55)
+        axes.spines["bottom"].set_visible(False)
         axes.set_xlabel(f"{scorer} of a completion")
         yield _drawing(
             figure,
@@ -198,12 +203,15 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     low, high = axes.get_ylim()
     gap = 0.085 * (high - low)
     placed: list[float] = []
-    for value, label, colour in sorted(ends):
-        y = max(value, placed[-1] + gap) if placed else value
-        placed.append(y)
+    for value, _, _ in sorted(ends):
+        placed.append(max(value, placed[-1] + gap) if placed else value)
+    # moving apart pushes upward only: on average it is given back
+    pushed = sum(y - end[0] for y, end in zip(placed, sorted(ends), strict=True))
+    shift = pushed / len(placed) if placed else 0.0
+    for y, (_, label, colour) in zip(placed, sorted(ends), strict=True):
         axes.annotate(
             label,
-            (1.0, y),
+            (1.0, y - shift),
             (5, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",

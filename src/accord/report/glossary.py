@@ -43,7 +43,8 @@ GLOSSARY: Mapping[str, str] = {
     "truncated": "Rows shortened to fit, by reason.",
     "tokens_per_kb": "Tokens for 1,000 bytes of text: fewer is better.",
     "fertility": "Tokens a word.",
-    "p95": "95 of 100 lines have at most this many tokens.",
+    "bytes_per_token": "Bytes of text a token stands for: more is better.",
+    "p95_tokens": "95 of 100 lines have at most this many tokens.",
 }
 
 

@@ -5,32 +5,30 @@ from typing import Any
 
 from markupsafe import Markup
 
-Form = Callable[[float], str]
+Form = Callable[[float, int], str]
 
 
-def number(value: float) -> str:
-    """Three decimals for small numbers, fewer for large ones."""
-    size = abs(value)
-    digits = 3 if size < 10 else 1 if size < 1000 else 0
+def number(value: float, digits: int) -> str:
+    """With a true minus and thousands apart."""
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int) -> str:
     """As `number`, with a plus where it is positive."""
-    return f"+{number(value)}" if value > 0 else number(value)
+    return f"+{number(value, digits)}" if value > 0 else number(value, digits)
 
 
-def share(value: float) -> str:
-    """A share in per cent."""
-    return f"{100 * value:.1f} %"
+def share(value: float, digits: int) -> str:
+    """A share in per cent, with two digits fewer."""
+    return f"{100 * value:.{max(digits - 2, 0)}f}\u00a0%"
 
 
-def count(value: float) -> str:
+def count(value: float, _: int) -> str:
     """A whole number."""
     return f"{value:,.0f}"
 
 
-def seconds(value: float) -> str:
+def seconds(value: float, _: int) -> str:
     """Seconds as h, min and s."""
     whole = round(value)
     hours, minutes = whole // 3600, whole % 3600 // 60
@@ -58,7 +56,7 @@ class Numbers:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
 
-    def __call__(self, *path: str | int, form: str = "number") -> Markup:
+    def __call__(self, *path: str | int, form: str = "number", digits: int = 3) -> Markup:
         """`<data value="0.578123" data-at="/policies/dpo/…">0.578</data>`; a dash where none."""
         value: Any = self._document
         for key in path:
@@ -68,13 +66,18 @@ class Numbers:
         if value is None:
             return Markup('<span class="none">–</span>')
         return Markup('<data value="{}" data-at="{}">{}</data>').format(
-            repr(value), pointer(path), FORMS[form](value)
+            repr(value), pointer(path), FORMS[form](value, digits)
         )
 
-    def interval(self, *path: str | int, form: str = "number") -> Markup:
+    def interval(self, *path: str | int, form: str = "number", digits: int = 3) -> Markup:
         """`[low, high]`, both looked up."""
-        low, high = self(*path, 0, form=form), self(*path, 1, form=form)
+        low, high = (self(*path, end, form=form, digits=digits) for end in (0, 1))
         return Markup('<span class="ci">[{}, {}]</span>').format(low, high)
+
+    def digits(self, scorer: str) -> int:
+        """Decimals for means of a scorer, the same in every table: by the size of its scores."""
+        edges = self._document["histograms"].get(scorer, {}).get("edges", [0.0])
+        return 3 if max(abs(edges[0]), abs(edges[-1])) < 10 else 1
 
 
 def pointer(path: tuple[str | int, ...]) -> str:

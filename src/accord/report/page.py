@@ -7,7 +7,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from accord.report.figures import policy_colours, score_figures, training_figures
+from accord.report.figures import (
+    frontier_figures,
+    policy_colours,
+    score_figures,
+    training_figures,
+)
 from accord.report.glossary import explain
 from accord.report.numbers import Numbers
 from accord.report.svg import VARIABLES
@@ -38,6 +43,7 @@ def render(document: Mapping[str, Any]) -> str:
         statistics=_statistics(document),
         tokenizer=document["tokenizer"],
         score_figures=score_figures(document),
+        frontier=frontier_figures(document),
         training_figures=training_figures(document),
         recipe=json.dumps(document["recipe"], indent=2, ensure_ascii=False),
     )
