@@ -7,6 +7,7 @@ from accord.data.account import Account
 from accord.data.packing import Example, Response, fit, split_mask
 from accord.data.rows import ChatRow, PairRow, Row
 from accord.text.chat import prompt_ids, render
+from accord.text.messages import Messages
 from accord.text.tokenizer import Tokenizer
 
 TrainOn = Literal["last", "all"]
@@ -23,7 +24,7 @@ def chat_example(
 
 def pair_example(row: PairRow, tokenizer: Tokenizer, template: str | None) -> Example:
     """A pair as one example: two responses that share their prompt."""
-    prompt = tuple(prompt_ids(row.prompt, tokenizer, template))
+    prompt = tuple(opening_ids(row.prompt, row.chosen[0].role, tokenizer, template))
 
     def response(side: str) -> Response:
         rendered = render((*row.prompt, *getattr(row, side)), tokenizer, template, "last")
@@ -32,6 +33,13 @@ def pair_example(row: PairRow, tokenizer: Tokenizer, template: str | None) -> Ex
         )
 
     return Example(prompt, (response("chosen"), response("rejected")), row.id, margin=row.margin)
+
+
+def opening_ids(
+    prompt: Messages, role: str, tokenizer: Tokenizer, template: str | None
+) -> list[int]:
+    """The ids after which a response by `role` starts; plain text needs no prompt to start."""
+    return prompt_ids(prompt, tokenizer, template if prompt or role != "text" else "plain")
 
 
 def fitted(

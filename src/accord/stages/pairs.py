@@ -14,9 +14,10 @@ from accord.data.pairs import rated_pairs
 from accord.data.rows import ChatRow, PairRow, digest
 from accord.rollout.engine import Engine
 from accord.stages.context import StageContext
+from accord.stages.examples import opening_ids
 from accord.stages.models import check_tokenizer
 from accord.stages.records import cache_folder, rejects_file
-from accord.text.chat import prompt_ids, stop_ids
+from accord.text.chat import stop_ids
 from accord.text.messages import Message, Messages
 from accord.text.tokenizer import Tokenizer
 
@@ -88,12 +89,20 @@ class _Answers:
         model = load_model(self.folders[name])
         check_tokenizer(model.config, self.tokenizer, self.folders[name])
         engine = Engine(model, self.tokenizer, sorted(stop_ids(self.tokenizer)))
-        prompts = [prompt_ids(row.prompt, self.tokenizer) for row in rows]
+        roles = [_answerer(row.prompt) for row in rows]
+        prompts = [
+            opening_ids(row.prompt, role, self.tokenizer, None)
+            for row, role in zip(rows, roles, strict=True)
+        ]
         # a row's own seed: the same answer whatever other rows there are
         seeds = [int(digest([self.seed, side, row.id]), 16) >> 2 for row in rows]
         completions = engine.generate(prompts, sampling, seeds)
-        roles = [row.prompt[-1].role if row.prompt else "text" for row in rows]
         return [
-            (Message("text" if role == "text" else "assistant", completion.text),)
+            (Message(role, completion.text),)
             for role, completion in zip(roles, completions, strict=True)
         ]
+
+
+def _answerer(prompt: Messages) -> str:
+    """The role that goes on after a prompt."""
+    return "assistant" if prompt and prompt[-1].role != "text" else "text"
