@@ -13,7 +13,7 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own, on import
+@pytest.mark.filterwarnings("default")  # the compiler warns about itself
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_compiled_blocks_train_alike_and_leave_no_trace(
     tmp_path: Path, checkpointing: bool

@@ -39,11 +39,13 @@ def wrapped(
     compiles = config.compile and _can_compile(warn)
     for block in blocks:
         forward: Callable[..., Any] = block.forward
-        if compiles:
-            forward = torch.compile(forward)
         if config.gradient_checkpointing:
             # Nothing in a block is random: there is no generator state worth keeping.
             forward = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
+        if compiles:
+            # Around the checkpoint: within it, a change of shape could have the backward pass
+            # recompute with another graph than the forward pass ran.
+            forward = torch.compile(forward)
         if compiles or config.gradient_checkpointing:
             block.forward = forward
     try:
