@@ -10,14 +10,37 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-GOOD = "warm funny bright clever lovely moving honest rich gentle brave".split()
-BAD = "dull empty noisy clumsy cold weary shallow tired grim bland".split()
-PARTS = "story cast script music ending camera first act dialogue pace idea".split()
-FILMS = "film movie picture drama comedy thriller".split()
-PEOPLE = "Ana Bela Chen Dara Emil Farah Goran Hana".split()
-ANIMALS = "fox crow hare otter heron badger".split()
-PLACES = "river forest market harbour valley garden".split()
-THINGS = "bread lamp map apple key song".split()
+GOOD = [
+    "warm",
+    "funny",
+    "bright",
+    "clever",
+    "lovely",
+    "moving",
+    "honest",
+    "rich",
+    "gentle",
+    "brave",
+]
+BAD = ["dull", "empty", "noisy", "clumsy", "cold", "weary", "shallow", "tired", "grim", "bland"]
+PARTS = [
+    "story",
+    "cast",
+    "script",
+    "music",
+    "ending",
+    "camera",
+    "first",
+    "act",
+    "dialogue",
+    "pace",
+    "idea",
+]
+FILMS = ["film", "movie", "picture", "drama", "comedy", "thriller"]
+PEOPLE = ["Ana", "Bela", "Chen", "Dara", "Emil", "Farah", "Goran", "Hana"]
+ANIMALS = ["fox", "crow", "hare", "otter", "heron", "badger"]
+PLACES = ["river", "forest", "market", "harbour", "valley", "garden"]
+THINGS = ["bread", "lamp", "map", "apple", "key", "song"]
 
 Row = Mapping[str, Any]
 
@@ -77,7 +100,7 @@ def chats(count: int, draw: random.Random) -> list[Row]:
 
 
 def preferences(count: int, draw: random.Random) -> list[Row]:
-    """`{"prompt": [...], "chosen": [...], "rejected": [...]}`; the last pair says the same twice."""
+    """Rows of `prompt`, `chosen` and `rejected`; in the last one the two answers are equal."""
     rows = []
     for number in range(count):
         asked, good, bad = question(draw)

@@ -108,7 +108,7 @@ class PreferenceStage(TrainConfig):
     sft_weight: float = Field(default=0.0, ge=0)
     """Weight of the chosen response's mean negative log-probability (RPO), added to the loss."""
     chat_template: ChatTemplate | None = None
-    train_on: Literal["last", "all"] = "last"
+    """None: the model folder's own."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""

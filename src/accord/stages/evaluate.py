@@ -8,12 +8,14 @@ from accord.config.stages import EvaluateStage
 from accord.data.account import Account
 from accord.data.load import load_rows
 from accord.data.rows import Row
+from accord.data.split import row_text
 from accord.evaluation.likelihood import Policy
 from accord.evaluation.measure import evaluate
 from accord.evaluation.protocol import fixed_prompts
 from accord.stages.context import StageContext
 from accord.stages.models import open_model
 from accord.stages.records import cache_folder, write_record
+from accord.train import current_ranks
 
 EVERYTHING = HeldoutConfig(fraction=0)
 
@@ -26,7 +28,7 @@ def run(config: EvaluateStage, context: StageContext) -> None:
     @lru_cache(maxsize=2)
     def load(name: str) -> Policy:
         model, tokenizer = open_model(context.input(name))
-        return Policy(name, model.eval(), tokenizer)
+        return Policy(name, model.eval().to(current_ranks().device), tokenizer)
 
     rows = prompt_rows(config, context, account)
     prompts = fixed_prompts(config.prompts, rows, load(config.reference))
@@ -43,7 +45,8 @@ def prompt_rows(config: EvaluateStage, context: StageContext, account: Account) 
     rows = load_rows(
         prompts.data,
         prompts.heldout or EVERYTHING,
-        "text" if prompts.first_words else "prompt",
+        # the first words of a conversation's answer are a prompt too
+        "chat" if prompts.first_words else "prompt",
         context.seed,
         account,
         cache_folder(),
@@ -58,6 +61,6 @@ def training_texts(config: EvaluateStage, context: StageContext) -> Iterator[str
         return
     heldout = config.prompts.heldout or EVERYTHING
     rows = load_rows(
-        config.copies_from, heldout, "text", context.seed, Account(), cache_folder(), context.base
+        config.copies_from, heldout, "chat", context.seed, Account(), cache_folder(), context.base
     )
-    yield from (row.text for row in rows.train)
+    yield from (row_text(row) for row in rows.train)

@@ -1,11 +1,13 @@
 """From rows to tokens, with every row that is cut or left out counted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from accord.data.account import Account
 from accord.data.packing import Example, Response, fit, split_mask
 from accord.data.rows import ChatRow, PairRow, Row
+from accord.errors import AccordError
 from accord.text.chat import prompt_ids, render
 from accord.text.messages import Messages
 from accord.text.tokenizer import Tokenizer
@@ -16,23 +18,32 @@ TrainOn = Literal["last", "all"]
 def chat_example(
     row: ChatRow, tokenizer: Tokenizer, template: str | None, train_on: TrainOn
 ) -> Example:
-    """A conversation as one example: what stands before the first scored token is its prompt."""
-    rendered = render((*row.prompt, *row.completion), tokenizer, template, train_on)
+    """A conversation as one example: what stands before the first scored token is its prompt.
+
+    Raises:
+        AccordError: As `render`, with the row's place.
+    """
+    with at_row(row):
+        rendered = render((*row.prompt, *row.completion), tokenizer, template, train_on)
     prompt, response = split_mask(rendered.ids, rendered.mask)
     return Example(prompt, (response,), row.id)
 
 
 def pair_example(row: PairRow, tokenizer: Tokenizer, template: str | None) -> Example:
-    """A pair as one example: two responses that share their prompt."""
-    prompt = tuple(opening_ids(row.prompt, row.chosen[0].role, tokenizer, template))
+    """A pair as one example: two responses that share their prompt.
 
-    def response(side: str) -> Response:
-        rendered = render((*row.prompt, *getattr(row, side)), tokenizer, template, "last")
-        return Response(
-            tuple(rendered.ids[len(prompt) :]), tuple(map(bool, rendered.mask[len(prompt) :]))
-        )
+    Raises:
+        AccordError: As `render`, with the row's place.
+    """
 
-    return Example(prompt, (response("chosen"), response("rejected")), row.id, margin=row.margin)
+    def response(side: Messages) -> Response:
+        rendered = render((*row.prompt, *side), tokenizer, template, "last")
+        return Response(tuple(rendered.ids[len(prompt) :]), tuple(rendered.mask[len(prompt) :]))
+
+    with at_row(row):
+        prompt = tuple(opening_ids(row.prompt, row.chosen[0].role, tokenizer, template))
+        responses = (response(row.chosen), response(row.rejected))
+    return Example(prompt, responses, row.id, margin=row.margin)
 
 
 def opening_ids(
@@ -40,6 +51,15 @@ def opening_ids(
 ) -> list[int]:
     """The ids after which a response by `role` starts; plain text needs no prompt to start."""
     return prompt_ids(prompt, tokenizer, template if prompt or role != "text" else "plain")
+
+
+@contextmanager
+def at_row(row: Row) -> Iterator[None]:
+    """Give an error that names no place the place of the row it was raised for."""
+    try:
+        yield
+    except AccordError as error:
+        raise AccordError(error.what, error.where or row.where, error.fix) from error
 
 
 def fitted(

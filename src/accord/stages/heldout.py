@@ -57,7 +57,7 @@ def bits_per_byte(
         for owner in {owners[i] for i in chosen}:
             part = [flat[i] for i in chosen if owners[i] == owner]
             with torch.no_grad():
-                loss = language_step(model, collate(part))
+                loss = language_step(model, collate(part).to(model.head_weight_VD.device))
             nats[owner] += float(loss.total)
             count[owner]["tokens"] += int(loss.weight)
     found = {source: _figures(nats[source], count[source]) for source in sorted(count)}

@@ -11,7 +11,7 @@ from accord.config.model import PRESETS, ModelConfig
 from accord.errors import AccordError
 from accord.model.decoder import Decoder
 from accord.text.tokenizer import Tokenizer
-from accord.train import Trainer
+from accord.train import Trainer, current_ranks
 
 
 def fresh_model(settings: dict[str, Any], tokenizer: Tokenizer, seed: int) -> Decoder:
@@ -44,6 +44,21 @@ def check_tokenizer(config: ModelConfig, tokenizer: Tokenizer, folder: Path) -> 
         )
 
 
+def check_same_tokens(tokenizer: Tokenizer, folder: Path) -> None:
+    """Refuse a model for which ids mean other tokens than they do for `tokenizer`.
+
+    Chat template and the choice of the end token may differ.
+    """
+    own = Tokenizer.load(folder)
+    ids = range(max(len(own), len(tokenizer)))
+    if len(own) != len(tokenizer) or any(own.decode([i]) != tokenizer.decode([i]) for i in ids):
+        raise AccordError(
+            "The model was trained with another tokenizer: the same ids are other tokens.",
+            str(folder),
+            "use models and a tokenizer of the same origin",
+        )
+
+
 def leave_model(
     trainer: Trainer,
     config: ModelConfig,
@@ -56,8 +71,8 @@ def leave_model(
     def save(weights: dict[str, Tensor]) -> None:
         model = Decoder.empty(config)
         model.load_state_dict(weights)
-        also(model.eval())
-        save_model(model, folder, tokenizer)
+        also(model.eval().to(current_ranks().device))
+        save_model(model.cpu(), folder, tokenizer)
 
     trainer.write(save)
 

@@ -15,11 +15,12 @@ from accord.data.rows import ChatRow, PairRow, digest
 from accord.rollout.engine import Engine
 from accord.stages.context import StageContext
 from accord.stages.examples import opening_ids
-from accord.stages.models import check_tokenizer
+from accord.stages.models import check_same_tokens
 from accord.stages.records import cache_folder, rejects_file
 from accord.text.chat import stop_ids
 from accord.text.messages import Message, Messages
 from accord.text.tokenizer import Tokenizer
+from accord.train import current_ranks
 
 IDENTICAL = "chosen and rejected are the same"
 EMPTY = "a sampled response is empty"
@@ -86,8 +87,8 @@ class _Answers:
     def _written(
         self, name: str, rows: Sequence[ChatRow], sampling: SamplingConfig, side: str
     ) -> list[Messages]:
-        model = load_model(self.folders[name])
-        check_tokenizer(model.config, self.tokenizer, self.folders[name])
+        check_same_tokens(self.tokenizer, self.folders[name])
+        model = load_model(self.folders[name], device=current_ranks().device)
         engine = Engine(model, self.tokenizer, sorted(stop_ids(self.tokenizer)))
         roles = [_answerer(row.prompt) for row in rows]
         prompts = [

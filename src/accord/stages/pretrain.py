@@ -17,7 +17,7 @@ from accord.stages.context import StageContext
 from accord.stages.heldout import bits_per_byte, windows
 from accord.stages.models import (
     check_length,
-    check_tokenizer,
+    check_same_tokens,
     fresh_model,
     leave_model,
     open_model,
@@ -110,6 +110,6 @@ def _start(config: PretrainStage, context: StageContext) -> tuple[Decoder, Token
     model, tokenizer = open_model(context.input(config.from_))
     if config.tokenizer is not None:
         folder = context.input(config.tokenizer)
+        check_same_tokens(tokenizer, folder)
         tokenizer = Tokenizer.load(folder)
-        check_tokenizer(model.config, tokenizer, folder)
     return model, tokenizer

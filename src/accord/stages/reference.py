@@ -1,6 +1,7 @@
 """Reference log-probabilities: computed once, kept on disk by what they depend on."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,8 @@ def with_reference(
     else:
         sums = _summed_logps(examples, model)
         folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{torch.randint(1 << 30, ()).item()}.part")
+        # ranks that compute the same values at the same time each write a file of their own
+        part = path.with_suffix(f".{os.getpid()}.part")
         save_file({"logps": sums}, part)
         part.replace(path)
     values = iter(sums.tolist())
