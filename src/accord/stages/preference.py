@@ -42,14 +42,19 @@ def run(config: PreferenceStage, context: StageContext) -> None:
     heldout = examples(rows.heldout[: config.eval_rows], Account())
     reference = load_model(start, COMPUTED_IN[config.precision], current_ranks().device)
     mark, kept = model_fingerprint(start), context.folder / "accord" / "reference"
-    training = with_reference(training, reference, mark, kept)
+    order = Order(len(training), config.batch_size, context.seed)
+    steps = steps_of(config, order)
+    # a run shorter than an epoch pays only for the pairs that it will see
+    seen = sorted({row for step in range(steps) for row in order.indices(step)})
+    scored = with_reference([training[row] for row in seen], reference, mark, kept)
+    for row, example in zip(seen, scored, strict=True):
+        training[row] = example
     heldout = with_reference(heldout, reference, mark, kept)
     del reference
-    order = Order(len(training), config.batch_size, context.seed)
     trainer = Trainer(
         model,
         preference_step(config),
-        ExampleSource(training, order, steps_of(config, order)),
+        ExampleSource(training, order, steps),
         config,
         context.folder,
         evaluate=HeldoutExamples(heldout, config.batch_size) if heldout else None,
