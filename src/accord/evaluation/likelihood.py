@@ -41,7 +41,7 @@ class SequenceSum:
         return self.total / self.tokens
 
 
-def batches(prompts: Sequence[Prompt], samples: Sequence[Sample], end_id: int) -> list[TokenBatch]:
+def batches(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> list[TokenBatch]:
     """Prompts and completions as batches in which every completion token is scored."""
     examples = []
     for prompt, sample in zip(prompts, samples, strict=True):
@@ -55,7 +55,7 @@ def batches(prompts: Sequence[Prompt], samples: Sequence[Sample], end_id: int) -
 
 def predicting_hidden(model: Any, batch: TokenBatch) -> Tensor:
     """The hidden states [S, D] that predict the batch's scored tokens."""
-    hidden_ND = model(batch.ids_N, batch.position_N, Plan(batch.layout))
+    hidden_ND = model(batch.ids_N, batch.position_N, Plan.of(batch.layout))
     return hidden_ND[batch.predict_S]
 
 
