@@ -139,3 +139,18 @@ def test_histograms_share_their_bins_and_count_everything():
     edges, counts = histogram([np.array([0.0, 1.0]), np.array([0.5, 0.5, 1.0])], bins=4)
     assert edges == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert counts == [[1, 0, 0, 1], [0, 0, 2, 1]]
+
+
+def test_whole_numbers_get_bins_of_a_whole_width():
+    edges, counts = histogram([np.array([0.0, 1.0, 3.0, 3.0])], bins=4)
+    assert (edges, counts) == ([-0.5, 0.5, 1.5, 2.5, 3.5], [[1, 1, 0, 2]])
+    edges, counts = histogram([np.array([0.0, 9.0])], bins=4)
+    assert (edges, counts) == ([-0.5, 2.5, 5.5, 8.5, 11.5], [[1, 0, 0, 1]])
+    assert histogram([np.array([7.0, 7.0])])[1] == [[2]]
+
+
+@given(st.lists(st.integers(-50, 200), min_size=1, max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_no_value_falls_outside_its_histogram(values):
+    edges, counts = histogram([np.array(values, dtype=float)])
+    assert sum(counts[0]) == len(values) and len(edges) <= 25

@@ -69,11 +69,14 @@ def read_stage(folder: Path) -> dict[str, Any]:
 
 
 def curves(path: Path) -> dict[str, list[list[float]]]:
-    """Metric to its [step, value] points; a step logged again after a resume counts once."""
+    """Metric to its [step, value] points; a step logged again after a resume counts once.
+
+    A last line that a kill cut short is left out.
+    """
     if not path.exists():
         return {}
     found: dict[str, dict[int, float]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
         record = json.loads(line)
         for metric, value in record.items():
             if metric not in NO_METRIC and isinstance(value, int | float):

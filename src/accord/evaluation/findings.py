@@ -30,6 +30,8 @@ MARGIN_LARGE = 10.0
 OVERFIT = 0.02
 """Relative rise of the held-out loss over its lowest value."""
 ROWS_LOST = 0.10
+MEANT = ("held out", "not drawn", "left out by the mixture", "shorter than", "match", "no partner")
+"""Parts of reasons for which a recipe itself leaves rows out: they are no loss."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +279,7 @@ def rows(document: Document) -> Iterator[Finding]:
         for source, counts in sources.items():
             kept = counts.get("kept", 0)
             reasons = counts.get("dropped", {})
-            dropped = sum(n for why, n in reasons.items() if "held out" not in why)
+            dropped = sum(n for why, n in reasons.items() if not any(m in why for m in MEANT))
             cut = sum(counts.get("truncated", {}).values())
             for what, lost in (("dropped", dropped), ("truncated", cut)):
                 share = lost / (kept + dropped) if kept + dropped else 0.0

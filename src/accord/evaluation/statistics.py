@@ -116,12 +116,16 @@ def win_rate(policy: Floats, reference: Floats, resamples: int, seed: int) -> In
 
 
 def histogram(values: Sequence[Floats], bins: int = 24) -> tuple[list[float], list[list[int]]]:
-    """Counts of several samples in the same bins.
+    """Counts of several samples in the same bins; whole numbers get bins of a whole width.
 
     Returns:
-        The bins + 1 edges, and the counts for each sample.
+        The edges, at most bins + 1 of them, and the counts for each sample.
     """
     pooled = np.concatenate([np.ravel(v) for v in values])
-    edges = np.histogram_bin_edges(pooled, bins=bins)
+    if np.array_equal(pooled, np.round(pooled)):
+        width = -(-int(np.ptp(pooled) + 1) // bins)
+        edges = np.arange(pooled.min() - 0.5, pooled.max() + width, width)
+    else:
+        edges = np.histogram_bin_edges(pooled, bins=bins)
     counts = [np.histogram(np.ravel(v), bins=edges)[0].tolist() for v in values]
     return edges.tolist(), counts

@@ -9,12 +9,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from accord.report.numbers import Numbers, number
 from accord.report.svg import INK, MUTED, SERIES, style, to_svg
 
 Document = Mapping[str, Any]
 Points = Sequence[Sequence[float]]
-WIDTH, HEIGHT = 4.7, 2.6
-"""Inches: drawn small, so that letters stay readable on a phone."""
+WIDTH, NARROW, HEIGHT = 4.7, 3.5, 2.6
+"""Inches: drawn small, so that letters stay readable on a phone; narrow: three abreast."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,15 @@ def policy_colours(document: Document) -> dict[str, str]:
 def _means(document: Document) -> Iterator[Drawing]:
     colours = policy_colours(document)
     for scorer in document["protocol"].get("scorers", []):
-        figure, axes = _canvas(0.75 + 0.42 * len(colours))
+        digits = Numbers(document).digits(scorer)
+        figure, axes = _canvas(NARROW, 0.75 + 0.42 * len(colours))
         for row, (name, colour) in enumerate(colours.items()):
             score = document["policies"][name]["scores"][scorer]
             low, high = score["ci95"]
             axes.plot([low, high], [row, row], color=colour, linewidth=2.2, alpha=0.45)
             axes.plot(score["mean"], row, "o", color=colour, markersize=6.5)
             axes.annotate(
-                f"{score['mean']:.3g}".replace("-", "−"),
+                number(score["mean"], digits),
                 (score["mean"], row),
                 (0, 7),
                 textcoords="offset points",
@@ -79,6 +81,7 @@ def _means(document: Document) -> Iterator[Drawing]:
             )
         _rows(axes, list(colours))
         axes.margins(x=0.14)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(f"mean {scorer}")
         yield _drawing(
             figure,
@@ -93,7 +96,7 @@ def _distributions(document: Document) -> Iterator[Drawing]:
     for scorer, histogram in document["histograms"].items():
         edges, counts = histogram["edges"], histogram["counts"]
         top = max((max(column) for column in counts.values()), default=1) or 1
-        figure, axes = _canvas(0.75 + 0.55 * len(counts))
+        figure, axes = _canvas(NARROW, 0.75 + 0.5 * len(counts))
         for row, (name, column) in enumerate(counts.items()):
             heights = [0.4 - row + 0.85 * (count / top - 1) for count in column]
             foot = -0.45 - row
@@ -103,6 +106,7 @@ def _distributions(document: Document) -> Iterator[Drawing]:
         axes.set_yticks([-row for row in range(len(counts))], list(counts))
         axes.set_ylim(-len(counts) + 0.55, 0.55)
         axes.spines["bottom"].set_visible(False)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(f"{scorer} of a completion")
         yield _drawing(
             figure,
@@ -142,7 +146,9 @@ def _stage(document: Document, name: str) -> Iterator[Drawing]:
     curves = document["curves"][name]
     if "loss" in curves:
         lines = [("training", curves["loss"], 1), ("held out", curves.get("eval_loss", []), 2)]
-        yield _curves(f"{name}-loss", f"{name}: loss", "Loss at each step.", lines, "loss")
+        yield _curves(
+            f"{name}-loss", f"{name}: loss", "At each step, and on held-out rows.", lines, "loss"
+        )
     if document["stages"].get(name, {}).get("kind") != "preference":
         return
     yield from _preference(name, curves)
@@ -221,8 +227,8 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         )
 
 
-def _canvas(height: float = HEIGHT) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def _canvas(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 

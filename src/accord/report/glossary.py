@@ -41,6 +41,7 @@ GLOSSARY: Mapping[str, str] = {
     "kept": "Rows that reached the stage.",
     "dropped": "Rows left out, by reason.",
     "truncated": "Rows shortened to fit, by reason.",
+    "notes": "Counts that neither keep nor drop a row.",
     "tokens_per_kb": "Tokens for 1,000 bytes of text: fewer is better.",
     "fertility": "Tokens a word.",
     "bytes_per_token": "Bytes of text a token stands for: more is better.",

@@ -37,12 +37,18 @@ def seconds(value: float, _: int) -> str:
     return f"{minutes} min {whole % 60:02d} s" if minutes else f"{value:.1f} s"
 
 
+def gibibytes(value: float, _: int) -> str:
+    """Bytes as GiB."""
+    return f"{value / 2**30:.1f}\u00a0GiB"
+
+
 FORMS: Mapping[str, Form] = {
     "number": number,
     "signed": signed,
     "share": share,
     "count": count,
     "seconds": seconds,
+    "gibibytes": gibibytes,
 }
 
 

@@ -34,6 +34,7 @@ def render(document: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["revision"] = _short
     environment.globals.update(explain=explain, shares=SHARES)
     colours = {name: VARIABLES[c] for name, c in policy_colours(document).items()}
     return environment.get_template("report.html.j2").render(
@@ -57,6 +58,12 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
     page = folder / "report.html"
     page.write_text(render(document), encoding="utf-8")
     return page
+
+
+def _short(revision: str) -> str:
+    """A git revision of 12 digits, and whether files differed from it."""
+    head, mark, rest = revision.partition("-")
+    return head[:12] + mark + rest
 
 
 def _statistics(document: Mapping[str, Any]) -> list[str]:
