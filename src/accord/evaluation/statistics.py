@@ -52,7 +52,8 @@ def by_prompt(values: Sequence[Sequence[float]] | Floats) -> Floats:
     """
     if not len(values) or not all(len(samples) for samples in values):
         raise ValueError("an interval needs at least one prompt and a sample for each")
-    return np.array([np.mean(np.asarray(samples, dtype=np.float64)) for samples in values])
+    means = [float(np.mean(np.asarray(samples, dtype=np.float64))) for samples in values]
+    return np.array(means, dtype=np.float64)
 
 
 def bootstrap(values: Sequence[Sequence[float]] | Floats, resamples: int, seed: int) -> Interval:
