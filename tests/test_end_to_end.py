@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from accord.checkpoint.folder import load_model
-from accord.model.plan import Plan
 from accord.data.packing import Example, Response, collate
+from accord.model.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "examples" / "tiny.yaml"

@@ -5,8 +5,10 @@ Exit codes: 0 fine; 1 a check found problems; 2 a mistake of usage, data or sett
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -24,6 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     suggest_commands=True,
 )
+
+
+class Terminated(BaseException):
+    """SIGTERM outside the training loop, which answers it itself: nothing is half-written."""
 
 
 @app.callback()
@@ -49,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Threads that spin while they wait are many times slower on a busy machine; this has to be
     # said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(guarded(lambda: app(words, prog_name="accord", standalone_mode=False), debug))
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def guarded(work: Callable[[], object], debug: bool) -> int:
@@ -62,6 +73,9 @@ def guarded(work: Callable[[], object], debug: bool) -> int:
         if code is None:
             raise
         return code
+    except Terminated:
+        print(f"stopped\n  resume: {_again()}", file=sys.stderr)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return STOPPED

@@ -149,7 +149,8 @@ class Trainer:
                 shows = self._open_displays(stack)
             while cursor.step < steps:
                 stopped = self._take_step(lambda: stop.asked, shows)
-                if stopped and cursor.step < steps:
+                # after the last step too: what comes next may take hours
+                if stopped:
                     raise Interrupted(self._folder, cursor.step)
         self._weights.release()
         lines = self._ranks.on_first(lambda: read_log(self._log.path))
