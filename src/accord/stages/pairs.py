@@ -9,14 +9,14 @@ from accord.config.data import RatedPairs, SampledPairs
 from accord.config.generate import SamplingConfig
 from accord.config.stages import PreferenceStage
 from accord.data.account import Account
-from accord.data.load import Kind, Loaded, load_rows
+from accord.data.load import Kind, Loaded
 from accord.data.pairs import rated_pairs
 from accord.data.rows import ChatRow, PairRow, digest
 from accord.rollout.engine import Engine
 from accord.stages.context import StageContext
 from accord.stages.examples import opening_ids
 from accord.stages.models import check_same_tokens
-from accord.stages.records import cache_folder, rejects_file
+from accord.stages.records import stage_rows
 from accord.text.chat import stop_ids
 from accord.text.messages import Message, Messages
 from accord.text.tokenizer import Tokenizer
@@ -35,16 +35,7 @@ def load_pairs(
         kind = "text"
     elif isinstance(config.pairs, SampledPairs):
         kind = "prompt" if config.pairs.chosen else "chat"
-    rows = load_rows(
-        config.data,
-        config.heldout,
-        kind,
-        context.seed,
-        account,
-        cache_folder(),
-        context.base,
-        rejects_file(context.folder),
-    )
+    rows = stage_rows(config, kind, context, account)
     if isinstance(config.pairs, RatedPairs):
         pairs, seed = config.pairs, context.seed
         held = rated_pairs(rows.heldout, pairs, seed) if rows.heldout else []

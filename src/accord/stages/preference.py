@@ -17,9 +17,10 @@ from accord.stages.models import check_length, leave_model, open_model
 from accord.stages.pairs import load_pairs
 from accord.stages.records import write_record
 from accord.stages.reference import with_reference
-from accord.stages.sources import ExampleSource, HeldoutExamples, steps_of
+from accord.stages.sources import ExampleSource, steps_of
 from accord.stages.steps import preference_step
-from accord.train import Trainer, current_ranks
+from accord.stages.training import train
+from accord.train import current_ranks
 
 COMPUTED_IN = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -51,19 +52,9 @@ def run(config: PreferenceStage, context: StageContext) -> None:
         training[row] = example
     heldout = with_reference(heldout, reference, mark, kept)
     del reference
-    trainer = Trainer(
-        model,
-        preference_step(config),
-        ExampleSource(training, order, steps),
-        config,
-        context.folder,
-        evaluate=HeldoutExamples(heldout, config.batch_size) if heldout else None,
-        console=context.console,
-        unit="pairs",
-        steps_per_epoch=order.rows / order.batch_size,
-        fingerprint=f"{mark} {tokenizer.fingerprint}",
-    )
-    trainer.fit()
+    source, mark = ExampleSource(training, order, steps), f"{mark} {tokenizer.fingerprint}"
+    step = preference_step(config)
+    trainer = train(model, step, source, heldout, config, context, mark, unit="pairs")
 
     def report(_: Decoder) -> None:
         write_record(context.folder, "rows.json", account.to_json())

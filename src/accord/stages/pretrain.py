@@ -6,7 +6,6 @@ import numpy as np
 
 from accord.config.stages import PretrainStage
 from accord.data.account import Account
-from accord.data.load import load_rows
 from accord.data.mixture import mixed
 from accord.data.order import Order
 from accord.data.packing import Blocks
@@ -22,26 +21,17 @@ from accord.stages.models import (
     leave_model,
     open_model,
 )
-from accord.stages.records import cache_folder, rejects_file, write_record
-from accord.stages.sources import BlockSource, HeldoutExamples, steps_of
+from accord.stages.records import stage_rows, write_record
+from accord.stages.sources import BlockSource, steps_of
 from accord.stages.steps import language_step
+from accord.stages.training import train
 from accord.text.tokenizer import Tokenizer
-from accord.train import Trainer
 
 
 def run(config: PretrainStage, context: StageContext) -> None:
     """Train from scratch or on from a model; leave a model folder and its bits per byte."""
     account = Account()
-    rows = load_rows(
-        config.data,
-        config.heldout,
-        "text",
-        context.seed,
-        account,
-        cache_folder(),
-        context.base,
-        rejects_file(context.folder),
-    )
+    rows = stage_rows(config, "text", context, account)
     model, tokenizer = _start(config, context)
     check_length(model.config, config.max_length, f"stages.{context.name}")
     blocks = packed(config, rows.train, tokenizer, context.seed, account)
@@ -51,18 +41,9 @@ def run(config: PretrainStage, context: StageContext) -> None:
     ]
     watched = [window for document in heldout for window in document][: config.eval_rows]
     order = Order(len(blocks), config.batch_size, context.seed)
-    trainer = Trainer(
-        model,
-        language_step,
-        BlockSource(blocks, order, steps_of(config, order)),
-        config,
-        context.folder,
-        evaluate=HeldoutExamples(watched, config.batch_size) if watched else None,
-        console=context.console,
-        steps_per_epoch=order.rows / order.batch_size,
-        fingerprint=tokenizer.fingerprint,
-    )
-    trainer.fit()
+    source = BlockSource(blocks, order, steps_of(config, order))
+    mark = tokenizer.fingerprint
+    trainer = train(model, language_step, source, watched, config, context, mark)
 
     def report(trained: Decoder) -> None:
         sizes = [len(row.text.encode()) for row in rows.heldout]

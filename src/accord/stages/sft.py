@@ -2,7 +2,6 @@
 
 from accord.config.stages import SFTStage
 from accord.data.account import Account
-from accord.data.load import load_rows
 from accord.data.order import Order
 from accord.data.packing import Example
 from accord.data.rows import ChatRow
@@ -11,10 +10,10 @@ from accord.stages.context import StageContext
 from accord.stages.examples import TrainOn, chat_example, fitted
 from accord.stages.heldout import bits_per_byte
 from accord.stages.models import check_length, leave_model, open_model
-from accord.stages.records import cache_folder, rejects_file, write_record
-from accord.stages.sources import ExampleSource, HeldoutExamples, steps_of
+from accord.stages.records import stage_rows, write_record
+from accord.stages.sources import ExampleSource, steps_of
 from accord.stages.steps import language_step
-from accord.train import Trainer
+from accord.stages.training import train
 
 RESPONSES = ("assistant", "text")
 
@@ -22,16 +21,7 @@ RESPONSES = ("assistant", "text")
 def run(config: SFTStage, context: StageContext) -> None:
     """Train on the responses' tokens and their end token; leave a model folder."""
     account, unseen = Account(), Account()
-    rows = load_rows(
-        config.data,
-        config.heldout,
-        "chat",
-        context.seed,
-        account,
-        cache_folder(),
-        context.base,
-        rejects_file(context.folder),
-    )
+    rows = stage_rows(config, "chat", context, account)
     model, tokenizer = open_model(context.input(config.from_))
     check_length(model.config, config.max_length, f"stages.{context.name}")
     if config.chat_template is not None:
@@ -44,19 +34,9 @@ def run(config: SFTStage, context: StageContext) -> None:
     training = examples(rows.train, account)
     heldout = examples(rows.heldout, unseen)
     order = Order(len(training), config.batch_size, context.seed)
-    watched = heldout[: config.eval_rows]
-    trainer = Trainer(
-        model,
-        language_step,
-        ExampleSource(training, order, steps_of(config, order)),
-        config,
-        context.folder,
-        evaluate=HeldoutExamples(watched, config.batch_size) if watched else None,
-        console=context.console,
-        steps_per_epoch=order.rows / order.batch_size,
-        fingerprint=tokenizer.fingerprint,
-    )
-    trainer.fit()
+    source = ExampleSource(training, order, steps_of(config, order))
+    watched, mark = heldout[: config.eval_rows], tokenizer.fingerprint
+    trainer = train(model, language_step, source, watched, config, context, mark)
 
     def report(trained: Decoder) -> None:
         made = [chat_example(row, tokenizer, None, config.train_on) for row in rows.heldout]

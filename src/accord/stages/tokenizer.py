@@ -2,9 +2,8 @@
 
 from accord.config.stages import TokenizerStage
 from accord.data.account import Account
-from accord.data.load import load_rows
 from accord.stages.context import StageContext
-from accord.stages.records import cache_folder, rejects_file, write_record
+from accord.stages.records import stage_rows, write_record
 from accord.text.measure import measure, to_json
 from accord.text.tokenizer import Tokenizer
 
@@ -12,16 +11,7 @@ from accord.text.tokenizer import Tokenizer
 def run(config: TokenizerStage, context: StageContext) -> None:
     """Train on the sources' texts; held-out texts are only measured."""
     account = Account()
-    rows = load_rows(
-        config.data,
-        config.heldout,
-        "text",
-        context.seed,
-        account,
-        cache_folder(),
-        context.base,
-        rejects_file(context.folder),
-    )
+    rows = stage_rows(config, "text", context, account)
     tokenizer = Tokenizer.train(
         (row.text for row in rows.train),
         vocab_size=config.vocab_size,
