@@ -1,0 +1,50 @@
+"""The loop, set up for a stage."""
+
+from collections.abc import Sequence
+
+from accord.config.train import TrainConfig
+from accord.data.packing import Example
+from accord.model.decoder import Decoder
+from accord.stages.context import StageContext
+from accord.stages.sources import BlockSource, ExampleSource, HeldoutExamples
+from accord.stages.steps import Step
+from accord.train import Trainer
+from accord.train.loop import Unit
+
+
+def train(
+    model: Decoder,
+    step: Step,
+    source: ExampleSource | BlockSource,
+    watched: Sequence[Example],
+    config: TrainConfig,
+    context: StageContext,
+    fingerprint: str,
+    unit: Unit = "tokens",
+) -> Trainer:
+    """Train to the end, or on from the newest checkpoint, and hand back the finished trainer.
+
+    Args:
+        model: In float32; the trainer's from here on.
+        step: Model and batch to the objective's sum.
+        source: The rows of each optimiser step.
+        watched: Held-out examples for the evaluations on the way; may be empty.
+        config: The loop's settings.
+        context: The stage's folder and console.
+        fingerprint: Of whatever the run depends on beside its settings.
+        unit: What the rows are.
+    """
+    trainer = Trainer(
+        model,
+        step,
+        source,
+        config,
+        context.folder,
+        evaluate=HeldoutExamples(watched, config.batch_size) if watched else None,
+        console=context.console,
+        unit=unit,
+        steps_per_epoch=source.order.rows / source.order.batch_size,
+        fingerprint=fingerprint,
+    )
+    trainer.fit()
+    return trainer
