@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from accord.objectives.logprobs import token_logps, weighted_nll
+from harness import Contender, Gate, Row
 
 SHAPES = ((4096, 256, 4096), (1024, 128, 8000))
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -109,6 +110,32 @@ def measure(
         }
         for name, (wall, cpu) in medians.items()
     ]
+
+
+def at_gate(gate: Gate, name: str, precision: str) -> None:
+    """One way of taking loss and gradients, at the study model's shape."""
+    step = contenders(SHAPES[1], PRECISIONS[precision], [], "cpu")[name]
+    while True:
+        gate.step()
+        step()
+
+
+def row(folder: Path, quick: bool) -> Row:
+    """Loss and gradients of the head alone: 1,024 tokens, width 128, 8,000 tokens."""
+    del folder
+    return Row(
+        "head",
+        "Head, forward and backward, 1,024 tokens, width 128, vocabulary 8,000",
+        "tokens",
+        [
+            Contender(f"{name} {p}", at_gate, SHAPES[1][0], {"name": name, "precision": p})
+            for p in PRECISIONS
+            for name in ("plain", "weighted_nll", "token_logps")
+        ],
+        steps=1 if quick else 5,
+        rounds=2 if quick else 9,
+        targets=[("weighted_nll fp32", "plain fp32", 2.5)],
+    )
 
 
 def shape_of(text: str) -> tuple[int, int, int]:

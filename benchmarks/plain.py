@@ -1,0 +1,67 @@
+"""What one writes by hand without a framework: a short Llama, full logits, log_softmax."""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+class Layer(nn.Module):
+    def __init__(self, width: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.input_layernorm = nn.RMSNorm(width, 1e-5)
+        self.post_attention_layernorm = nn.RMSNorm(width, 1e-5)
+        sizes = {"q": (width, width), "k": (width, width), "v": (width, width), "o": (width, width)}
+        self.self_attn = nn.ModuleDict(
+            {f"{n}_proj": nn.Linear(*size, bias=False) for n, size in sizes.items()}
+        )
+        sizes = {"gate": (width, inner), "up": (width, inner), "down": (inner, width)}
+        self.mlp = nn.ModuleDict(
+            {f"{n}_proj": nn.Linear(*size, bias=False) for n, size in sizes.items()}
+        )
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        h, attn, mlp = self.input_layernorm(x), self.self_attn, self.mlp
+        q, k, v = (
+            attn[f"{n}_proj"](h).unflatten(-1, (self.heads, -1)).transpose(1, 2) for n in "qkv"
+        )
+        mixed = F.scaled_dot_product_attention(
+            rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True
+        )
+        x = x + attn["o_proj"](mixed.transpose(1, 2).flatten(2))
+        h = self.post_attention_layernorm(x)
+        return x + mlp["down_proj"](F.silu(mlp["gate_proj"](h)) * mlp["up_proj"](h))
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+class Llama(nn.Module):
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        config = json.loads((Path(folder) / "config.json").read_text())
+        width, self.heads = config["hidden_size"], config["num_attention_heads"]
+        self.embed_tokens = nn.Embedding(config["vocab_size"], width)
+        self.layers = nn.ModuleList(
+            Layer(width, self.heads, config["intermediate_size"])
+            for _ in range(config["num_hidden_layers"])
+        )
+        self.norm = nn.RMSNorm(width, 1e-5)
+        stored = load_file(Path(folder) / "model.safetensors")
+        self.load_state_dict({k.removeprefix("model."): v for k, v in stored.items()})
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits, [B, T, V]."""
+        x = self.embed_tokens(ids)
+        size = x.shape[-1] // self.heads
+        frequency = 10_000.0 ** (-torch.arange(0, size, 2) / size)
+        angle = torch.arange(ids.shape[1])[:, None] * frequency
+        for layer in self.layers:
+            x = layer(x, angle.cos(), angle.sin())
+        return self.norm(x) @ self.embed_tokens.weight.t()

@@ -1,0 +1,141 @@
+"""Results as tables: on the terminal and, from the same numbers, as a page of the documentation."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from harness import Measured, Row, ratio
+
+MIB = 1 << 20
+INTRODUCTION = """# Speed
+
+Written by `make bench` (`benchmarks/run.py`) from `benchmarks/results/cpu.json`; not edited by
+hand.
+
+Every contender is a process of its own and does the same work: the same weights, the same batches,
+the same number of tokens. They run in turn, round after round, one at a time, and a step lasts from
+its start to the start of the next, so that data loading, metrics and logging count. Figures are
+medians over the rounds, with the slowest and the fastest. A ratio is the median of the rounds'
+ratios. TRL runs its own trainer; the plain loop of training is `benchmarks/plain.py`, a
+hand-written model with full logits. Memory is the peak resident memory and, in brackets, how much
+of it came after libraries, weights and data were loaded.
+"""
+
+
+def to_json(row: Row, measured: Mapping[str, Measured]) -> dict[str, Any]:
+    """A row's raw rates and what the table says of them."""
+    return {
+        "title": row.title,
+        "unit": row.unit,
+        "contenders": {name: vars(found) for name, found in measured.items()},
+        "targets": [
+            {
+                "ours": ours,
+                "peer": peer,
+                "target": target,
+                "ratio": ratio_of(measured[ours], measured[peer]),
+                "cpu_ratio": ratio(measured[ours].cpu_rates, measured[peer].cpu_rates)
+                if measured[ours].rates and measured[peer].rates
+                else None,
+            }
+            for ours, peer, target in row.targets
+        ],
+    }
+
+
+def from_json(key: str, held: Mapping[str, Any]) -> tuple[Row, dict[str, Measured]]:
+    """What `to_json` gave, without the contenders' code."""
+    targets = [(t["ours"], t["peer"], t["target"]) for t in held["targets"]]
+    row = Row(key, held["title"], held["unit"], (), 0, 0, targets)
+    return row, {name: Measured(**found) for name, found in held["contenders"].items()}
+
+
+def ratio_of(ours: Measured, peer: Measured) -> float | None:
+    """How many times as fast; none where one of the two has no figures."""
+    return ratio(ours.rates, peer.rates) if ours.rates and peer.rates else None
+
+
+def is_ours(name: str) -> bool:
+    """Whether a contender is Accord (at the head: not plain)."""
+    return name.startswith(("accord", "weighted_nll", "token_logps"))
+
+
+def columns(row: Row, measured: Mapping[str, Measured]) -> list[str]:
+    """The table's header: a ratio to each peer."""
+    peers = [f"x {name}" for name in measured if not is_ours(name)] if row.targets else []
+    return ["", f"{row.unit}/s", "slowest to fastest", *peers, "peak MiB (in steps)"]
+
+
+def lines(row: Row, measured: Mapping[str, Measured]) -> list[list[str]]:
+    """The table's cells; ratios stand beside Accord's lines, with the target where there is one."""
+    targets = {(ours, peer): target for ours, peer, target in row.targets}
+    peers = [name for name in measured if not is_ours(name)] if row.targets else []
+    found = []
+    for name, figures in measured.items():
+        if figures.error:
+            found.append([name, "failed", *[""] * (len(peers) + 2)])
+            continue
+        ratios = []
+        for peer in peers:
+            value = ratio_of(figures, measured[peer]) if is_ours(name) else None
+            goal = targets.get((name, peer))
+            words = "" if value is None else f"{value:.1f}"
+            ratios.append(words + (f" (target {goal:g})" if goal and words else ""))
+        spread = f"{number(min(figures.rates))} to {number(max(figures.rates))}"
+        grown = (figures.peak_bytes - figures.loaded_bytes) // MIB
+        memory = f"{figures.peak_bytes // MIB:,} ({grown:,})"
+        found.append([name, number(figures.median), spread, *ratios, memory])
+    return found
+
+
+def notes(row: Row, measured: Mapping[str, Measured]) -> list[str]:
+    """Sentences below the table: the reference's cost of a run of one epoch."""
+    pairs = 32
+    said = []
+    for name, figures in measured.items():
+        took = figures.notes.get("reference_seconds")
+        if took and figures.rates:
+            rate = pairs / (pairs / figures.median + took)
+            said.append(
+                f"{name}: {took:.2f} s for the reference log-probabilities of {pairs} pairs; "
+                f"with them, {number(rate)} {row.unit}/s over a single epoch."
+            )
+    losses = {n: f.notes["first_loss"] for n, f in measured.items() if "first_loss" in f.notes}
+    if losses:
+        said.append("First loss: " + ", ".join(f"{n} {v:.3f}" for n, v in losses.items()) + ".")
+    return said
+
+
+def number(value: float) -> str:
+    """Three digits and thousands in groups."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def page(result: Mapping[str, Any]) -> str:
+    """The documentation's page."""
+    machine, versions = result["environment"], result["versions"]
+    flags = ", ".join(machine["flags"]) or "none of AVX2, AVX-512, AMX"
+    parts = [
+        INTRODUCTION,
+        f"Measured {result['date'][:10]} on {machine['machine']} ({flags}), "
+        f"{machine['cores']} cores, {result['threads']} thread"
+        f"{'s' if result['threads'] > 1 else ''}, load {result['load']}; "
+        + ", ".join(f"{name} {v}" for name, v in versions.items())
+        + f"; revision `{result['revision']}`.\n",
+    ]
+    for key, held in result["rows"].items():
+        row, measured = from_json(key, held)
+        header = columns(row, measured)
+        parts.append(f"## {row.title}\n")
+        parts.append("\n".join(markdown(header, lines(row, measured))) + "\n")
+        parts += [f"- {sentence}" for sentence in notes(row, measured)]
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def markdown(header: list[str], cells: list[list[str]]) -> list[str]:
+    """A table, the first column left and the others right."""
+    rule = ["---", *["--:"] * (len(header) - 1)]
+    return [f"| {' | '.join(line)} |" for line in (header, rule, *cells)]
