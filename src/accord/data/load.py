@@ -81,6 +81,8 @@ def load_rows(
     apart = _apart(held, train, account)
     for row in (*train, *apart):
         account.kept(row.source)
+    for row in apart:
+        account.noted(row.source, "held out (among the kept)")
     return Loaded(train, apart)
 
 

@@ -2,8 +2,8 @@
 
 Plain dicts. The report draws what stands here and computes nothing. Keys: `headline`, `findings`,
 `policies`, `comparisons`, `histograms`, `samples`, `protocol` (from the evaluation); `stages`,
-`curves`, `rows`, `timings`, `tokenizer`, `environment`, `recipe` (from the stages). A part whose
-stage is absent is empty.
+`curves`, `rows`, `heldout`, `timings`, `tokenizer`, `environment`, `recipe` (from the stages). A
+part whose stage is absent is empty.
 """
 
 import json
@@ -46,6 +46,7 @@ def assemble(
         "stages": {name: _facts(stage) for name, stage in facts.items()},
         "curves": {name: parts["curves"] for name, parts in read.items() if parts["curves"]},
         "rows": {name: parts["rows"] for name, parts in read.items() if parts["rows"]},
+        "heldout": {name: parts["heldout"] for name, parts in read.items() if parts["heldout"]},
         "timings": {name: s["seconds"] for name, s in facts.items() if "seconds" in s},
         "tokenizer": next((p["tokenizer"] for p in read.values() if p["tokenizer"]), []),
         "environment": _environment(facts),
@@ -62,6 +63,7 @@ def read_stage(folder: Path) -> dict[str, Any]:
     return {
         "stage": _json(home / "stage.json"),
         "rows": _json(home / "rows.json"),
+        "heldout": _json(home / "heldout.json"),
         "tokenizer": _json(home / "tokenizer_report.json"),
         "evaluation": _json(home / "evaluation.json"),
         "curves": curves(home / "metrics.jsonl"),

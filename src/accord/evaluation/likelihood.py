@@ -13,7 +13,7 @@ from torch import Tensor
 from accord.data.batch import TokenBatch
 from accord.data.packing import Example, Response, collate
 from accord.evaluation.samples import Prompt, Sample
-from accord.model.plan import Plan
+from accord.model.plan import predicting_hidden
 from accord.objectives.logprobs import token_kl, token_logps
 
 SEQUENCES_AT_ONCE = 64
@@ -51,12 +51,6 @@ def batches(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> list[TokenB
         collate(examples[i : i + SEQUENCES_AT_ONCE])
         for i in range(0, len(examples), SEQUENCES_AT_ONCE)
     ]
-
-
-def predicting_hidden(model: Any, batch: TokenBatch) -> Tensor:
-    """The hidden states [S, D] that predict the batch's scored tokens."""
-    hidden_ND = model(batch.ids_N, batch.position_N, Plan.of(batch.layout))
-    return hidden_ND[batch.predict_S]
 
 
 def drawable(policy: Policy) -> Tensor:

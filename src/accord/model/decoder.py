@@ -5,8 +5,7 @@ It holds no loss, no device, no padding and no cache: tokens come as one flat st
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -124,12 +123,3 @@ class Decoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token, [..., D] to [..., V]."""
         return F.linear(hidden, self.head_weight_VD)
-
-    def wrap_layers(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        """Put `wrap(forward)` in the place of each layer's forward; parameter names stay.
-
-        The seam for gradient checkpointing, `lambda f: partial(checkpoint, f,
-        use_reentrant=False)`, and for compiling block by block, `torch.compile`.
-        """
-        for layer in self.layers:
-            layer.forward = wrap(layer.forward)

@@ -3,13 +3,13 @@
 Axes: N tokens of the stream, G rows and T columns of the grid, H heads, d head width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from accord.data.batch import Layout
+from accord.data.batch import Layout, TokenBatch
 from accord.model.attention import as_bias, attention, causal_attention
 
 
@@ -114,6 +114,12 @@ class Plan:
         # a token's position in its sequence is the number of tokens before it that it sees
         position_GT = sees.sum(-1)
         return sees & (position_GT[:, :, None] - position_GT[:, None, :] < window)
+
+
+def predicting_hidden(model: Callable[..., Tensor], batch: TokenBatch) -> Tensor:
+    """The hidden states [S, D] that predict a batch's scored tokens."""
+    hidden_ND = model(batch.ids_N, batch.position_N, Plan.of(batch.layout))
+    return hidden_ND.index_select(0, batch.predict_S)
 
 
 class _Move(torch.autograd.Function):

@@ -15,6 +15,7 @@ from accord.config.stages import StageConfig
 from accord.errors import AccordError
 from accord.pipeline import machine
 from accord.pipeline.artifacts import Artifact
+from accord.pipeline.files import write_text
 from accord.pipeline.fingerprint import data_hashes, fingerprint, input_fingerprint
 
 T = TypeVar("T")
@@ -91,10 +92,18 @@ def execute(task: Task, setting: Setting) -> bool:
     module, seed = setting.modules[task.config.kind], _seed(task, setting)
     work = partial(run_stage, task, module, inputs, seed, setting.base)
     _on_ranks(work, task.config.kind, setting)
-    on_first(lambda: artifact.finish(_record(task, setting, origins)))
+    on_first(lambda: _finish(artifact, _record(task, setting, origins), task.config.kind))
     seconds = artifact.finished["seconds"]
     setting.console.print(f"[bold]{task.name}[/]  {seconds:.1f} s", highlight=False)
     return True
+
+
+def _finish(artifact: Artifact, record: Mapping[str, Any], kind: str) -> None:
+    """From here on the result stands; a model gets its card, which is a user's to edit."""
+    artifact.finish(record)
+    if kind in TRAINED:
+        card = import_module("accord.report.card").model_card(artifact.folder)
+        write_text(artifact.folder / "README.md", card)
 
 
 def _on_ranks(work: Callable[..., None], kind: str, setting: Setting) -> None:

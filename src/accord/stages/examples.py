@@ -76,3 +76,15 @@ def fitted(
             account.truncated(row.source, f"longer than {max_length} tokens")
         kept.append(short)
     return kept
+
+
+def check_some(
+    rows: Sequence[Row], training: Sequence[Example], max_length: int, where: str
+) -> None:
+    """Refuse a `max_length` that leaves none of the rows a token to train on."""
+    if rows and not training:
+        raise AccordError(
+            f"None of {len(rows)} rows has a response token within {max_length} tokens.",
+            f"{where}.max_length",
+            "raise it, or give rows with shorter prompts",
+        )

@@ -12,6 +12,7 @@ from accord.data.account import Account
 from accord.data.load import Kind, Loaded
 from accord.data.pairs import rated_pairs
 from accord.data.rows import ChatRow, PairRow, digest
+from accord.errors import AccordError
 from accord.rollout.engine import Engine
 from accord.stages.context import StageContext
 from accord.stages.examples import opening_ids
@@ -43,7 +44,14 @@ def load_pairs(
     if isinstance(config.pairs, SampledPairs):
         sides = {name: context.input(name) for name in config.inputs()}
         answer = _Answers(config.pairs, sides, tokenizer, context.seed)
-        return Loaded(answer.pairs(rows.train, account), answer.pairs(rows.heldout, Account()))
+        train = answer.pairs(rows.train, account)
+        if not train:
+            raise AccordError(
+                "No sampled pair is left to train on.",
+                f"stages.{context.name}.pairs",
+                f"sample at a higher temperature or longer; read and dropped: {account.to_json()}",
+            )
+        return Loaded(train, answer.pairs(rows.heldout, Account()))
     return rows
 
 

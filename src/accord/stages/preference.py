@@ -12,7 +12,7 @@ from accord.data.packing import Example
 from accord.data.rows import PairRow
 from accord.model.decoder import Decoder
 from accord.stages.context import StageContext
-from accord.stages.examples import fitted, pair_example
+from accord.stages.examples import check_some, fitted, pair_example
 from accord.stages.models import check_length, leave_model, open_model
 from accord.stages.pairs import load_pairs
 from accord.stages.records import write_record
@@ -40,6 +40,7 @@ def run(config: PreferenceStage, context: StageContext) -> None:
         return fitted(pairs, made, config.max_length, counts)
 
     training = examples(rows.train, account)
+    check_some(rows.train, training, config.max_length, f"stages.{context.name}")
     heldout = examples(rows.heldout[: config.eval_rows], Account())
     reference = load_model(start, COMPUTED_IN[config.precision], current_ranks().device)
     mark, kept = model_fingerprint(start), context.folder / "accord" / "reference"

@@ -11,6 +11,7 @@ from accord.data.order import Order
 from accord.data.packing import Blocks
 from accord.data.rows import TextRow
 from accord.data.sources import source_name
+from accord.errors import AccordError
 from accord.model.decoder import Decoder
 from accord.stages.context import StageContext
 from accord.stages.heldout import bits_per_byte, windows
@@ -35,6 +36,12 @@ def run(config: PretrainStage, context: StageContext) -> None:
     model, tokenizer = _start(config, context)
     check_length(model.config, config.max_length, f"stages.{context.name}")
     blocks = packed(config, rows.train, tokenizer, context.seed, account)
+    if not blocks:
+        raise AccordError(
+            f"The text has {blocks.remainder} tokens, less than a block of {config.max_length}.",
+            f"stages.{context.name}.max_length",
+            "lower it, or give more text",
+        )
     heldout = [
         windows(ids.tolist(), tokenizer.start_id, tokenizer.end_id, config.max_length - 1, row.id)
         for row, ids in zip(rows.heldout, _encoded(rows.heldout, tokenizer), strict=True)

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from accord.data.packing import Example, collate
 from accord.model.decoder import Decoder
+from accord.model.plan import predicting_hidden
 from accord.objectives.logprobs import token_logps
 from accord.objectives.preference import sequence_logps
-from accord.stages.steps import predicting_hidden
 
 ROWS_AT_ONCE = 32
 

@@ -7,7 +7,7 @@ from accord.data.packing import Example
 from accord.data.rows import ChatRow
 from accord.model.decoder import Decoder
 from accord.stages.context import StageContext
-from accord.stages.examples import TrainOn, chat_example, fitted
+from accord.stages.examples import TrainOn, chat_example, check_some, fitted
 from accord.stages.heldout import bits_per_byte
 from accord.stages.models import check_length, leave_model, open_model
 from accord.stages.records import stage_rows, write_record
@@ -32,6 +32,7 @@ def run(config: SFTStage, context: StageContext) -> None:
         return fitted(wanted, made, config.max_length, counts)
 
     training = examples(rows.train, account)
+    check_some(rows.train, training, config.max_length, f"stages.{context.name}")
     heldout = examples(rows.heldout, unseen)
     order = Order(len(training), config.batch_size, context.seed)
     source = ExampleSource(training, order, steps_of(config, order))

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
-
 from accord.config.stages import PreferenceStage
 from accord.data.batch import TokenBatch
-from accord.model.plan import Plan
+from accord.model.plan import predicting_hidden
 from accord.objectives.logprobs import token_logps
 from accord.objectives.loss import Loss
 from accord.objectives.preference import (
@@ -20,12 +18,6 @@ from accord.objectives.preference import (
 from accord.objectives.sft import next_token
 
 Step = Callable[[Any, TokenBatch], Loss]
-
-
-def predicting_hidden(model: Any, batch: TokenBatch) -> Tensor:
-    """The hidden states [S, D] that predict the batch's scored tokens."""
-    hidden_ND = model(batch.ids_N, batch.position_N, Plan.of(batch.layout))
-    return hidden_ND.index_select(0, batch.predict_S)
 
 
 def language_step(model: Any, batch: TokenBatch) -> Loss:
