@@ -39,11 +39,11 @@ def test_more_tokens_than_positions_are_refused(run, model_folder: Path, kind: s
     source = "stories.jsonl" if kind == "pretrain" else "preferences.jsonl"
     settings = {"kind": kind, "from": str(model_folder), "steps": 1, "data": [{"source": source}]}
     with pytest.raises(AccordError) as caught:
-        run({**settings, "max_length": 129})
+        run({**settings, "max_length": 257})
     assert caught.value.lines() == [
-        "max_length 129 is more than the model's 128 positions.",
+        "max_length 257 is more than the model's 256 positions.",
         f"  where: stages.{kind}.max_length",
-        "  fix:   set max_length to at most 128",
+        "  fix:   set max_length to at most 256",
     ]
 
 

@@ -62,6 +62,11 @@ def at_row(row: Row) -> Iterator[None]:
         raise AccordError(error.what, error.where or row.where, error.fix) from error
 
 
+def no_room(max_length: int) -> str:
+    """Why a row is dropped whose prompt takes all of `max_length`."""
+    return f"no response token within {max_length} tokens"
+
+
 def fitted(
     rows: Sequence[Row], examples: Sequence[Example], max_length: int, account: Account
 ) -> list[Example]:
@@ -70,7 +75,7 @@ def fitted(
     for row, example in zip(rows, examples, strict=True):
         short = fit(example, max_length)
         if short is None:
-            account.withdraw(row.source, f"no response token within {max_length} tokens")
+            account.withdraw(row.source, no_room(max_length))
             continue
         if short.responses != example.responses:
             account.truncated(row.source, f"longer than {max_length} tokens")

@@ -15,7 +15,7 @@ from accord.data.rows import ChatRow, PairRow, digest
 from accord.errors import AccordError
 from accord.rollout.engine import Engine
 from accord.stages.context import StageContext
-from accord.stages.examples import opening_ids
+from accord.stages.examples import at_row, no_room, opening_ids
 from accord.stages.models import check_same_tokens
 from accord.stages.records import stage_rows
 from accord.text.chat import stop_ids
@@ -43,7 +43,7 @@ def load_pairs(
         return Loaded(rated_pairs(rows.train, pairs, seed, account), held)
     if isinstance(config.pairs, SampledPairs):
         sides = {name: context.input(name) for name in config.inputs()}
-        answer = _Answers(config.pairs, sides, tokenizer, context.seed)
+        answer = _Answers(config.pairs, sides, tokenizer, config.max_length, context.seed)
         train = answer.pairs(rows.train, account)
         if not train:
             raise AccordError(
@@ -59,12 +59,22 @@ class _Answers:
     """Pairs whose responses are sampled from named models."""
 
     def __init__(
-        self, config: SampledPairs, folders: Mapping[str, Path], tokenizer: Tokenizer, seed: int
+        self,
+        config: SampledPairs,
+        folders: Mapping[str, Path],
+        tokenizer: Tokenizer,
+        max_length: int,
+        seed: int,
     ) -> None:
-        self.config, self.folders, self.tokenizer, self.seed = config, folders, tokenizer, seed
+        self.config, self.folders, self.tokenizer = config, folders, tokenizer
+        self.max_length, self.seed = max_length, seed
 
     def pairs(self, rows: Sequence[ChatRow], account: Account) -> list[PairRow]:
-        """One pair a row; those with identical or empty sides are counted and left out."""
+        """One pair a row; those with identical or empty sides are counted and left out.
+
+        So are rows whose prompt leaves no room for an answer.
+        """
+        rows = self._with_room(rows, account)
         if not rows:
             return []
         config = self.config
@@ -83,23 +93,32 @@ class _Answers:
                 found.append(replace(pair, where=row.where, source=row.source, group=row.group))
         return found
 
+    def _with_room(self, rows: Sequence[ChatRow], account: Account) -> list[ChatRow]:
+        kept = []
+        for row in rows:
+            if len(self._prompt(row)) < self.max_length:
+                kept.append(row)
+            else:
+                account.withdraw(row.source, no_room(self.max_length))
+        return kept
+
+    def _prompt(self, row: ChatRow) -> list[int]:
+        with at_row(row):
+            return opening_ids(row.prompt, _answerer(row.prompt), self.tokenizer, None)
+
     def _written(
         self, name: str, rows: Sequence[ChatRow], sampling: SamplingConfig, side: str
     ) -> list[Messages]:
         check_same_tokens(self.tokenizer, self.folders[name])
         model = load_model(self.folders[name], device=current_ranks().device)
         engine = Engine(model, self.tokenizer, sorted(stop_ids(self.tokenizer)))
-        roles = [_answerer(row.prompt) for row in rows]
-        prompts = [
-            opening_ids(row.prompt, role, self.tokenizer, None)
-            for row, role in zip(rows, roles, strict=True)
-        ]
+        prompts = [self._prompt(row) for row in rows]
         # a row's own seed: the same answer whatever other rows there are
         seeds = [int(digest([self.seed, side, row.id]), 16) >> 2 for row in rows]
         completions = engine.generate(prompts, sampling, seeds)
         return [
-            (Message(role, completion.text),)
-            for role, completion in zip(roles, completions, strict=True)
+            (Message(_answerer(row.prompt), completion.text),)
+            for row, completion in zip(rows, completions, strict=True)
         ]
 
 

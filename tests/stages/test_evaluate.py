@@ -1,0 +1,80 @@
+"""The evaluate stage: which prompts are taken, and what it leaves."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from left import make_model, record
+
+from accord.config.data import HeldoutConfig
+from accord.data.rows import TextRow
+from accord.data.split import is_heldout
+
+
+@pytest.fixture(scope="module")
+def other(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    texts = (tiny_data / "stories.jsonl").read_text().splitlines()
+    return make_model(tmp_path_factory.mktemp("models") / "other", texts, seed=8)
+
+
+def settings(reference: Path, policy: Path, prompts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "kind": "evaluate",
+        "reference": str(reference),
+        "policies": [str(policy)],
+        "prompts": prompts,
+        "sampling": {"max_new_tokens": 8},
+        "scorers": ["length", "fluency"],
+        "bootstrap": 50,
+        **more,
+    }
+
+
+def test_prompts_are_the_openings_of_texts_held_out(
+    run, model_folder: Path, other: Path, tiny_data: Path
+) -> None:
+    prompts = {
+        "data": [{"source": "reviews.tsv", "name": "reviews"}],
+        "heldout": {"fraction": 0.2},
+        "first_words": 3,
+        "count": 1000,
+    }
+    copies = {"copies_from": prompts["data"]}
+    out = run(settings(model_folder, other, prompts, **copies))
+    found = record(out, "evaluation.json")
+    texts = [line.split("\t")[2] for line in (tiny_data / "reviews.tsv").read_text().splitlines()]
+    held = [t for t in texts if is_heldout(TextRow(text=t), HeldoutConfig(fraction=0.2))]
+    openings = {" ".join(text.split()[:3]) for text in held}
+    assert {sample["prompt"] for sample in found["samples"]} == openings
+    assert all(policy["statistics"]["copies"] == 0 for policy in found["policies"].values())
+    entry = record(out, "rows.json")["reviews"]
+    assert entry["kept"] + sum(entry["dropped"].values()) == len(texts) - 1
+
+
+def test_conversations_give_prompts_and_openings(run, model_folder: Path, other: Path) -> None:
+    data = [{"source": "chat.jsonl"}]
+    asked = run(settings(model_folder, other, {"data": data, "count": 4}), "asked")
+    begun = run(
+        settings(
+            model_folder, other, {"data": data, "count": 4, "first_words": 2}, copies_from=data
+        ),
+        "begun",
+    )
+    for sample in record(asked, "evaluation.json")["samples"]:
+        assert sample["prompt"].endswith("?")
+        assert not sample["continues"]
+    for sample in record(begun, "evaluation.json")["samples"]:
+        assert sample["prompt"].startswith("The ")
+        assert sample["continues"]
+
+
+def test_the_same_seed_gives_the_same_numbers(run, model_folder: Path, other: Path) -> None:
+    wanted = settings(model_folder, other, {"texts": ["Who is there?", "Where is the fox?"]})
+    first, again, another = (
+        record(run(wanted, name, seed), "evaluation.json")
+        for name, seed in (("first", 1), ("again", 1), ("another", 2))
+    )
+    assert first == again
+    assert first["samples"] != another["samples"]
+    assert first["policies"][str(model_folder)]["kl"]["mean"] == 0
+    assert first["policies"][str(other)]["kl"]["mean"] > 0
