@@ -68,6 +68,17 @@ def test_conversations_give_prompts_and_openings(run, model_folder: Path, other:
         assert sample["continues"]
 
 
+def test_prompts_without_room_for_an_answer_are_counted(
+    run, model_folder: Path, other: Path
+) -> None:
+    prompts = {"data": [{"source": "chat.jsonl", "name": "chats"}], "count": 4}
+    out = run(settings(model_folder, other, prompts, sampling={"max_new_tokens": 1000}))
+    entry = record(out, "rows.json")["chats"]
+    assert entry["kept"] > 4
+    assert entry["dropped"].pop("prompt longer than 128 tokens") > 4
+    assert record(out, "evaluation.json")["protocol"]["prompts"] == 4
+
+
 def test_the_same_seed_gives_the_same_numbers(run, model_folder: Path, other: Path) -> None:
     wanted = settings(model_folder, other, {"texts": ["Who is there?", "Where is the fox?"]})
     first, again, another = (

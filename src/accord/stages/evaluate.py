@@ -1,13 +1,13 @@
 """Every policy on the same prompts, scored and compared with the reference."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from accord.config.data import HeldoutConfig
 from accord.config.stages import EvaluateStage
 from accord.data.account import Account
 from accord.data.load import load_rows
-from accord.data.rows import Row
+from accord.data.rows import ChatRow
 from accord.data.split import row_text
 from accord.evaluation.likelihood import Policy
 from accord.evaluation.measure import evaluate
@@ -15,6 +15,7 @@ from accord.evaluation.protocol import fixed_prompts
 from accord.stages.context import StageContext
 from accord.stages.models import open_model
 from accord.stages.records import cache_folder, write_record
+from accord.text.chat import prompt_ids
 from accord.train import current_ranks
 
 EVERYTHING = HeldoutConfig(fraction=0)
@@ -31,13 +32,14 @@ def run(config: EvaluateStage, context: StageContext) -> None:
         return Policy(name, model.eval().to(current_ranks().device), tokenizer)
 
     rows = prompt_rows(config, context, account)
+    rows = answerable(rows, load(config.reference), config.sampling.max_new_tokens, account)
     prompts = fixed_prompts(config.prompts, rows, load(config.reference))
     found = evaluate(config, prompts, load, training_texts(config, context), context.seed)
     write_record(context.folder, "evaluation.json", found)
     write_record(context.folder, "rows.json", account.to_json())
 
 
-def prompt_rows(config: EvaluateStage, context: StageContext, account: Account) -> list[Row]:
+def prompt_rows(config: EvaluateStage, context: StageContext, account: Account) -> list[ChatRow]:
     """Rows that prompts are taken from: the held-out ones, or all where nothing is held out."""
     prompts = config.prompts
     if not prompts.data:
@@ -53,6 +55,21 @@ def prompt_rows(config: EvaluateStage, context: StageContext, account: Account) 
         context.base,
     )
     return rows.heldout if prompts.heldout else rows.train
+
+
+def answerable(
+    rows: Sequence[ChatRow], policy: Policy, tokens: int, account: Account
+) -> list[ChatRow]:
+    """Rows whose prompt leaves room for an answer of `tokens`, or of half of what a model reads."""
+    positions = policy.model.config.max_position_embeddings
+    longest = positions - min(tokens, positions // 2)
+    kept = []
+    for row in rows:
+        if row.prompt and len(prompt_ids(row.prompt, policy.tokenizer)) > longest:
+            account.withdraw(row.source, f"prompt longer than {longest} tokens")
+        else:
+            kept.append(row)
+    return kept
 
 
 def training_texts(config: EvaluateStage, context: StageContext) -> Iterator[str]:
