@@ -137,3 +137,11 @@ def test_a_chat_template_of_its_own_ends_turns_for_other_software_too(
     assert tokenizer.end_token == "<|im_end|>"
     generation = json.loads((out / "generation_config.json").read_text())
     assert generation["eos_token_id"] == tokenizer.end_id
+
+
+def test_without_one_generation_stops_at_a_turn_s_end_as_well(
+    run, model_folder: Path, tokenizer: Tokenizer
+) -> None:
+    out = run(settings("sft", model_folder))
+    generation = json.loads((out / "generation_config.json").read_text())
+    assert generation["eos_token_id"] == [tokenizer.end_id, tokenizer.token_id("<|im_end|>")]

@@ -34,6 +34,8 @@ from accord.checkpoint.weights import (
 from accord.config.model import ModelConfig
 from accord.errors import AccordError
 from accord.model.decoder import Decoder
+from accord.text.chat import stop_ids
+from accord.text.templates import is_jinja
 
 if TYPE_CHECKING:
     from accord.text.tokenizer import Tokenizer
@@ -82,7 +84,11 @@ def save_model(
         tokenizer.save(aside, model_max_length=config.max_position_embeddings)
     if card is not None:
         (aside / CARD).write_text(card, encoding="utf-8")
-    generation = {key: value for key, value in special.to_json().items() if value is not None}
+    generation: dict[str, int | list[int]] = {
+        key: value for key, value in special.to_json().items() if value is not None
+    }
+    if tokenizer is not None and (turn_ends := _turn_ends(tokenizer)):
+        generation["eos_token_id"] = [tokenizer.end_id, *turn_ends]
     write_json(aside / GENERATION, generation)
     write_json(aside / CONFIG, config_to_hf(config, special, str(stored).removeprefix("torch.")))
     _move_into_place(aside, folder)
@@ -142,6 +148,14 @@ def model_fingerprint(folder: str | Path) -> str:
             while block := file.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _turn_ends(tokenizer: "Tokenizer") -> list[int]:
+    """What closes a turn besides the end token, under one of Accord's own chat formats."""
+    template = tokenizer.chat_template
+    if template is None or is_jinja(template):
+        return []
+    return sorted(stop_ids(tokenizer) - {tokenizer.end_id})
 
 
 def _special_ids(tokenizer: "Tokenizer | None") -> SpecialIds:
