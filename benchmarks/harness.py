@@ -196,6 +196,12 @@ class Worker:
             self.send(1)
         self.measured.loaded_bytes = self.measured.peak_bytes
 
+    def warm_up(self, steps: int) -> None:
+        """A round that does not count; what it took (compiling, say) is noted."""
+        self.send(steps)
+        times = self.receive().steps
+        self.measured.notes["warm_up_seconds"] = sum(t.wall for t in times)
+
     def take(self, steps: int) -> None:
         """A measured round."""
         self.send(steps)
@@ -220,11 +226,9 @@ def measure(row: Row, threads: int, tell: Callable[[str], None]) -> dict[str, Me
         for name, worker in workers.items():
             tell(f"{row.key}: loading {name}")
             worker.prepare()
-        tell(f"{row.key}: warming up")
-        for worker in workers.values():
-            worker.send(row.steps)
-        for worker in workers.values():
-            worker.receive()
+        for name, worker in workers.items():
+            tell(f"{row.key}: warming up {name}")
+            worker.warm_up(row.steps)
         for turn in range(row.rounds):
             for name, worker in workers.items():
                 tell(f"{row.key}: round {turn + 1} of {row.rounds}, {name}")

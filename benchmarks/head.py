@@ -133,7 +133,7 @@ def row(folder: Path, quick: bool) -> Row:
             for name in ("plain", "weighted_nll", "token_logps")
         ],
         steps=1 if quick else 5,
-        rounds=2 if quick else 9,
+        rounds=2 if quick else 7,
         targets=[("weighted_nll fp32", "plain fp32", 2.5)],
     )
 

@@ -26,7 +26,7 @@ def word_tokenizer() -> Any:
 def trl(gate: Gate, folder: str, **chosen: Any) -> None:
     """DPOTrainer itself: its collator, its loop, its metrics; nothing is saved or reported."""
     from datasets import Dataset, disable_progress_bars
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
     from trl import DPOConfig, DPOTrainer
 
     disable_progress_bars()
@@ -37,6 +37,7 @@ def trl(gate: Gate, folder: str, **chosen: Any) -> None:
 
     class Timed(DPOTrainer):
         def _precompute_ref_logps(self, *args: Any, **named: Any) -> Any:
+            gate.note("reference_pairs", len(pairs))
             with gate.phase("reference"):
                 return super()._precompute_ref_logps(*args, **named)
 
@@ -69,6 +70,7 @@ def trl(gate: Gate, folder: str, **chosen: Any) -> None:
             processing_class=word_tokenizer(),
             callbacks=[AtGate()],
         )
+        trainer.remove_callback(PrinterCallback)
         made = trainer.train_dataset[0]
         first = pairs[0]
         assert (made["prompt_ids"], made["chosen_ids"]) == (first.prompt, first.chosen)
@@ -136,16 +138,17 @@ def accord(gate: Gate, folder: str, precision: str, compile: bool = False) -> No
         **{"from": folder}, beta=BETA, **settings(precision, compile, work.BATCH)
     )
     with tempfile.TemporaryDirectory() as kept:
+        reference = load_model(folder, {"bf16": torch.bfloat16}.get(precision, torch.float32))
+        mark = model_fingerprint(folder)
+        gate.note("reference_pairs", len(examples))
         with gate.phase("reference"):
-            reference = load_model(folder, {"bf16": torch.bfloat16}.get(precision, torch.float32))
-            mark = model_fingerprint(folder)
             examples = with_reference(examples, reference, mark, Path(kept))
         size = work.BATCH
         batches = [examples[i : i + size] for i in range(0, len(examples), size)]
         Trainer(
             load_model(folder),
             preference_step(config),
-            GatedSource(gate, batches, collate),
+            GatedSource(gate, batches, collate, Path(kept)),
             config,
             Path(kept),
             console=Console(quiet=True),
@@ -153,7 +156,7 @@ def accord(gate: Gate, folder: str, precision: str, compile: bool = False) -> No
         ).fit()
 
 
-def row(folder: Path, quick: bool) -> Row:
+def row(folder: Path, quick: bool, compile: bool = False) -> Row:
     """The study model, 8 pairs a step."""
     here = {"folder": work.write_model(folder / "study", work.STUDY)}
     tuned = {**here, "precompute_ref_log_probs": True, "gradient_checkpointing": False}
@@ -165,7 +168,7 @@ def row(folder: Path, quick: bool) -> Row:
         Contender("accord fp32", accord, work.BATCH, {**here, "precision": "fp32"}),
         Contender("accord bf16", accord, work.BATCH, {**here, "precision": "bf16"}),
     ]
-    if not quick:
+    if compile:
         compiled = {**here, "precision": "bf16", "compile": True}
         contenders.append(Contender("accord bf16 compiled", accord, work.BATCH, compiled))
     return Row(
@@ -174,6 +177,6 @@ def row(folder: Path, quick: bool) -> Row:
         "pairs",
         contenders,
         steps=1 if quick else BATCHES,
-        rounds=2 if quick else 7,
+        rounds=2 if quick else 4,
         targets=[("accord bf16", "TRL default", 20.0), ("accord bf16", "plain loop fp32", 10.0)],
     )

@@ -1,5 +1,6 @@
 """One optimiser step of next-token training: transformers, a plain loop, Accord's Trainer."""
 
+import json
 import tempfile
 from collections.abc import Callable
 from itertools import cycle
@@ -62,11 +63,17 @@ class GatedSource:
 
     steps = 1_000_000
 
-    def __init__(self, gate: Gate, batches: list[Any], collate: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, gate: Gate, batches: list[Any], collate: Callable[[Any], Any], folder: Path
+    ) -> None:
         self._gate, self._batches, self.collate = gate, batches, collate
+        self._log = folder / "accord" / "metrics.jsonl"
 
     def rows(self, step: int) -> Any:
         """The rows of a step, once the gate opens."""
+        if step == 1:
+            first, _, _ = self._log.read_text().partition("\n")
+            self._gate.note("first_loss", json.loads(first)["loss"])
         self._gate.step()
         return self._batches[step % len(self._batches)]
 
@@ -106,14 +113,14 @@ def accord(
         Trainer(
             load_model(folder),
             language_step,
-            GatedSource(gate, numbers, blocks.collate),
+            GatedSource(gate, numbers, blocks.collate, Path(kept)),
             config,
             Path(kept),
             console=Console(quiet=True),
         ).fit()
 
 
-def row(folder: Path, quick: bool) -> Row:
+def row(folder: Path, quick: bool, compile: bool = False) -> Row:
     """The study model, batches of 8 sequences of 256 tokens."""
     here = {"folder": work.write_model(folder / "study", work.STUDY), "sizes": {}}
     tokens = work.BATCH * work.TIME
@@ -124,7 +131,7 @@ def row(folder: Path, quick: bool) -> Row:
         Contender("accord fp32", accord, tokens, {**here, "precision": "fp32"}),
         Contender("accord bf16", accord, tokens, {**here, "precision": "bf16"}),
     ]
-    if not quick:
+    if compile:
         compiled = {**here, "precision": "bf16", "compile": True}
         contenders.append(Contender("accord bf16 compiled", accord, tokens, compiled))
     return Row(
@@ -133,7 +140,7 @@ def row(folder: Path, quick: bool) -> Row:
         "tokens",
         contenders,
         steps=1 if quick else BATCHES,
-        rounds=2 if quick else 9,
+        rounds=2 if quick else 7,
         targets=[("accord bf16", "transformers fp32", 5.0)],
     )
 

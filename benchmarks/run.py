@@ -1,6 +1,7 @@
 """Pretraining, DPO and generation beside transformers, TRL and a plain loop, in one run.
 
-    python benchmarks/run.py [--quick] [--only ROW …] [--threads 1] [--large] [--json FILE]
+    python benchmarks/run.py [--quick] [--only ROW …] [--threads 1] [--large] [--compile]
+        [--json FILE]
 
 Writes `benchmarks/results/cpu.json` (raw rates of each round) and, from it, `docs/benchmarks.md`.
 `--only` replaces the named rows and leaves the others of an earlier run as they stand.
@@ -22,7 +23,7 @@ RESULT, PAGE = HERE / "results" / "cpu.json", HERE.parent / "docs" / "benchmarks
 PEERS = ("transformers", "trl")
 
 
-def rows() -> dict[str, Callable[[Path, bool], Any]]:
+def rows(compile: bool) -> dict[str, Callable[[Path, bool], Any]]:
     """What can be measured, by name."""
     import generation
     import head
@@ -30,8 +31,8 @@ def rows() -> dict[str, Callable[[Path, bool], Any]]:
     import pretraining
 
     return {
-        "pretraining": pretraining.row,
-        "dpo": preference.row,
+        "pretraining": partial(pretraining.row, compile=compile),
+        "dpo": partial(preference.row, compile=compile),
         "generation-1": partial(generation.row, 1, 3.0),
         "generation-8": partial(generation.row, 8, 5.0),
         "generation-64": partial(generation.row, 64, 10.0),
@@ -43,10 +44,11 @@ def rows() -> dict[str, Callable[[Path, bool], Any]]:
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two rounds of one step, no compiling")
+    parser.add_argument("--quick", action="store_true", help="two rounds of one step")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--large", action="store_true", help="GPT-2 124 M too (slow)")
+    parser.add_argument("--compile", action="store_true", help="Accord compiled too (slow start)")
     parser.add_argument("--json", type=Path, default=RESULT)
     parser.add_argument("--page", type=Path, default=PAGE)
     return parser.parse_args(arguments)
@@ -64,8 +66,8 @@ def calm_libraries(threads: int) -> None:
     }
 
 
-def facts(threads: int) -> dict[str, Any]:
-    """The machine, versions and revision, as they stand beside every result."""
+def facts(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The machine, versions, revision and load, as they stand beside every row."""
     from importlib.metadata import version
 
     from accord.pipeline.machine import environment, git_revision, versions
@@ -73,7 +75,8 @@ def facts(threads: int) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": git_revision(HERE),
-        "threads": threads,
+        "threads": arguments.threads,
+        "quick": arguments.quick,
         "load": round(os.getloadavg()[0], 1),
         "environment": environment(),
         "versions": versions() | {name: version(name) for name in PEERS},
@@ -92,17 +95,17 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=150)
-    known = rows()
+    known = rows(arguments.compile)
     unknown = [name for name in arguments.only if name not in known]
     if unknown:
         console.print(f"no row {', '.join(unknown)}; there are {', '.join(known)}")
         return 2
     wanted = arguments.only or [n for n in known if arguments.large or n != "pretraining-large"]
     held = json.loads(arguments.json.read_text())["rows"] if arguments.json.exists() else {}
-    result = facts(arguments.threads) | {"quick": arguments.quick, "rows": held}
     failed = False
     with tempfile.TemporaryDirectory() as folder, console.status("") as status:
-        os.environ["HF_HOME"] = folder
+        # caches of an earlier run would spare some contenders their work
+        os.environ |= {"HF_HOME": folder, "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
         for name in wanted:
             row = known[name](Path(folder) / name, arguments.quick)
             measured = harness.measure(row, arguments.threads, status.update)
@@ -115,8 +118,8 @@ def main() -> int:
                 if found.error:
                     failed = True
                     console.print(f"{contender}: {found.error}", style="red", markup=False)
-            held[name] = tables.to_json(row, measured)
-    result["rows"] = {name: held[name] for name in known if name in held}
+            held[name] = tables.to_json(row, measured) | {"measured": facts(arguments)}
+    result = {"rows": {name: held[name] for name in known if name in held}}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(result, indent=1) + "\n")
     arguments.page.write_text(tables.page(result))

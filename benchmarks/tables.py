@@ -89,17 +89,19 @@ def lines(row: Row, measured: Mapping[str, Measured]) -> list[list[str]]:
 
 
 def notes(row: Row, measured: Mapping[str, Measured]) -> list[str]:
-    """Sentences below the table: the reference's cost of a run of one epoch."""
-    pairs = 32
+    """Sentences below the table: what is paid once, and whether all started alike."""
     said = []
     for name, figures in measured.items():
         took = figures.notes.get("reference_seconds")
         if took and figures.rates:
+            pairs = figures.notes["reference_pairs"]
             rate = pairs / (pairs / figures.median + took)
             said.append(
-                f"{name}: {took:.2f} s for the reference log-probabilities of {pairs} pairs; "
+                f"{name}: {took:.2f} s for the reference log-probabilities of {pairs:.0f} pairs; "
                 f"with them, {number(rate)} {row.unit}/s over a single epoch."
             )
+        if "compiled" in name and "warm_up_seconds" in figures.notes:
+            said.append(f"{name}: first round {figures.notes['warm_up_seconds']:.0f} s.")
     losses = {n: f.notes["first_loss"] for n, f in measured.items() if "first_loss" in f.notes}
     if losses:
         said.append("First loss: " + ", ".join(f"{n} {v:.3f}" for n, v in losses.items()) + ".")
@@ -115,24 +117,29 @@ def number(value: float) -> str:
 
 def page(result: Mapping[str, Any]) -> str:
     """The documentation's page."""
-    machine, versions = result["environment"], result["versions"]
-    flags = ", ".join(machine["flags"]) or "none of AVX2, AVX-512, AMX"
-    parts = [
-        INTRODUCTION,
-        f"Measured {result['date'][:10]} on {machine['machine']} ({flags}), "
-        f"{machine['cores']} cores, {result['threads']} thread"
-        f"{'s' if result['threads'] > 1 else ''}, load {result['load']}; "
-        + ", ".join(f"{name} {v}" for name, v in versions.items())
-        + f"; revision `{result['revision']}`.\n",
-    ]
+    parts = [INTRODUCTION]
     for key, held in result["rows"].items():
         row, measured = from_json(key, held)
         header = columns(row, measured)
         parts.append(f"## {row.title}\n")
         parts.append("\n".join(markdown(header, lines(row, measured))) + "\n")
-        parts += [f"- {sentence}" for sentence in notes(row, measured)]
+        parts += [f"- {sentence}" for sentence in (*notes(row, measured), circumstances(held))]
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def circumstances(held: Mapping[str, Any]) -> str:
+    """When, where and with what a row was measured."""
+    measured = held["measured"]
+    machine, threads = measured["environment"], measured["threads"]
+    flags = ", ".join(machine["flags"]) or "no AVX2, AVX-512 or AMX"
+    versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
+    how = "two rounds only, " if measured["quick"] else ""
+    return (
+        f"Measured {measured['date'][:10]}, {how}{threads} thread{'s' if threads > 1 else ''} on "
+        f"{machine['machine']} ({flags}), {machine['cores']} cores, load {measured['load']} "
+        f"(of which about 1 is the benchmark); {versions}; revision `{measured['revision']}`."
+    )
 
 
 def markdown(header: list[str], cells: list[list[str]]) -> list[str]:

@@ -90,16 +90,17 @@ def test_page_says_what_the_result_holds() -> None:
         "TRL default": Measured([2.0, 4.0], [2.0, 4.0], 1 << 30, 3 << 30),
         "accord bf16": Measured([50.0, 90.0], [50.0, 90.0], 1 << 30, 1 << 30, {"first_loss": 0.5}),
     }
-    result = {
+    facts = {
         "date": "2026-01-02T00:00:00+00:00",
         "revision": "abc",
         "threads": 1,
+        "quick": True,
         "load": 0.5,
         "environment": {"machine": "Some CPU", "flags": ["avx2"], "cores": 2},
         "versions": {"torch": "2"},
-        "rows": {"dpo": to_json(row, measured)},
     }
-    text = page(result)
+    text = page({"rows": {"dpo": to_json(row, measured) | {"measured": facts}}})
+    assert "Measured 2026-01-02, two rounds only, 1 thread on Some CPU (avx2), 2 cores" in text
     assert "## DPO step" in text
     # median of 25 and 22.5
     assert "| accord bf16 | 70.0 | 50.0 to 90.0 | 23.8 (target 20) | 1,024 (0) |" in text

@@ -26,7 +26,8 @@ def test_row_runs_quickly_beside_its_peers(row: str, tmp_path: Path) -> None:
     contenders = held["rows"][row]["contenders"]
     assert all(c["error"] is None and len(c["rates"]) == 2 for c in contenders.values())
     assert all(rate > 0 for c in contenders.values() for rate in c["rates"])
-    assert {"torch", "transformers", "trl"} <= held["versions"].keys()
+    versions = held["rows"][row]["measured"]["versions"]
+    assert {"torch", "transformers", "trl"} <= versions.keys()
     for target in held["rows"][row]["targets"]:
         assert target["ratio"] > 0
     assert held["rows"][row]["title"] in page.read_text()
