@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "examples" / "tiny.yaml"
 MODELS = ("base", "sft", "dpo")
 HF_FILES = {
+    "README.md",
     "config.json",
     "generation_config.json",
     "model.safetensors",

@@ -13,7 +13,7 @@ from accord.checkpoint.folder import load_model
 
 RECIPE = Path(__file__).resolve().parents[2] / "examples" / "tiny.yaml"
 STAGES = ("base", "sft", "dpo")
-SHORT = ("base.steps=6", "sft.steps=4", "dpo.steps=4")
+SHORT = ("base.steps=4", "sft.steps=2", "dpo.steps=2")
 COMPARED = ("loss", "grad_norm", "entropy", "num_tokens", "mean_token_accuracy")
 
 pytestmark = pytest.mark.slow
