@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -79,8 +80,23 @@ def facts(arguments: argparse.Namespace) -> dict[str, Any]:
         "quick": arguments.quick,
         "load": round(os.getloadavg()[0], 1),
         "environment": environment(),
+        "gflops": {"fp32": product_rate("float32"), "bf16": product_rate("bfloat16")},
         "versions": versions() | {name: version(name) for name in PEERS},
     }
+
+
+def product_rate(dtype: str, repeats: int = 15) -> int:
+    """GFLOP/s of a 2048 x 256 x 2048 product, the best of some: what any contender can reach."""
+    import torch
+
+    a = torch.randn(2048, 256).to(getattr(torch, dtype))
+    b = torch.randn(256, 2048).to(getattr(torch, dtype))
+    took = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        a @ b
+        took.append(time.perf_counter() - began)
+    return round(2 * 2048 * 256 * 2048 / min(took) / 1e9)
 
 
 def main() -> int:

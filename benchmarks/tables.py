@@ -20,6 +20,16 @@ ratios. TRL runs its own trainer; the plain loop of training is `benchmarks/plai
 hand-written model with full logits. Memory is the peak resident memory and, in brackets, how much
 of it came after libraries, weights and data were loaded.
 """
+CEILING = """## What stands in the way of the targets
+
+The targets were set on a core whose matrix units multiply bf16 about seven times as fast as fp32
+(AMX). Where the line under a table names no AMX, bf16 products are about twice as fast as fp32, and
+they bound every contender alike: at this size the head's three products and the blocks' products
+alone take more than half of Accord's step, and they run at the rate that the same line states. What
+is left beside them is element-wise work (softmax of the head, attention, norms), spread thin.
+Generation at batch 1 and 8 is bound by the cost of starting each operation, at 64 by the head's
+product and the reading of the cache; a compiled or fused decoding step is the next thing to build.
+"""
 
 
 def to_json(row: Row, measured: Mapping[str, Measured]) -> dict[str, Any]:
@@ -125,6 +135,7 @@ def page(result: Mapping[str, Any]) -> str:
         parts.append("\n".join(markdown(header, lines(row, measured))) + "\n")
         parts += [f"- {sentence}" for sentence in (*notes(row, measured), circumstances(held))]
         parts.append("")
+    parts.append(CEILING)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -134,11 +145,13 @@ def circumstances(held: Mapping[str, Any]) -> str:
     machine, threads = measured["environment"], measured["threads"]
     flags = ", ".join(machine["flags"]) or "no AVX2, AVX-512 or AMX"
     versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
+    gflops = measured["gflops"]
     how = "two rounds only, " if measured["quick"] else ""
     return (
         f"Measured {measured['date'][:10]}, {how}{threads} thread{'s' if threads > 1 else ''} on "
         f"{machine['machine']} ({flags}), {machine['cores']} cores, load {measured['load']} "
-        f"(of which about 1 is the benchmark); {versions}; revision `{measured['revision']}`."
+        f"(of which about 1 is the benchmark), matrix products at {gflops['fp32']} GFLOP/s in fp32 "
+        f"and {gflops['bf16']} in bf16; {versions}; revision `{measured['revision']}`."
     )
 
 
