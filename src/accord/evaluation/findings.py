@@ -96,7 +96,7 @@ def length(document: Document) -> Iterator[Finding]:
                 f"{policy} writes {growth:.0%} longer completions than the reference "
                 f"({plain(ours['length'], 1)} tokens, {plain(theirs['length'], 1)} before).",
                 evidence,
-                "match pairs in length, use loss: sigmoid_norm, or add sft_weight",
+                "match pairs in length, use loss: sigmoid_norm, or raise sft_weight",
             )
 
 
@@ -111,7 +111,7 @@ def ending(document: Document) -> Iterator[Finding]:
                 "warning",
                 f"{policy} rambles: {shares} did before.",
                 evidence,
-                "add sft_weight (0.3 is a good start) or use loss: sigmoid_norm",
+                "raise sft_weight (0.3 is a good start) or use loss: sigmoid_norm",
             )
         else:
             yield Finding(
@@ -165,7 +165,7 @@ def fluency(document: Document) -> Iterator[Finding]:
                 "problem" if change < -FLUENCY_LOSS else "warning",
                 f"{row['policy']} writes less fluently, judged by the reference: {numbers}.",
                 row,
-                "raise beta, lower lr, or add sft_weight",
+                "raise beta, lower lr, or raise sft_weight",
             )
         else:
             yield Finding("fluency_kept", "info", f"{row['policy']} stays fluent: {numbers}.", row)
@@ -228,7 +228,7 @@ def chosen(document: Document) -> Iterator[Finding]:
                 f"({signed(change, 1)} nats a response): its margin comes from pushing the "
                 "rejected ones down further.",
                 evidence,
-                "add sft_weight (the negative log-probability of the chosen response)",
+                "raise sft_weight (the negative log-probability of the chosen response)",
             )
         else:
             yield Finding(
