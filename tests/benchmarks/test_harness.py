@@ -96,6 +96,7 @@ def test_page_says_what_the_result_holds() -> None:
         "threads": 1,
         "quick": True,
         "load": 0.5,
+        "gflops": {"fp32": 95, "bf16": 210},
         "environment": {"machine": "Some CPU", "flags": ["avx2"], "cores": 2},
         "versions": {"torch": "2"},
     }
