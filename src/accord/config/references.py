@@ -6,6 +6,8 @@ from pathlib import Path
 
 from accord.config.data import SampledPairs
 from accord.config.document import Document, Place
+from accord.config.reward import RewardStage
+from accord.config.rl import GRPOStage, OnlineStage, PPOStage
 from accord.config.stages import (
     EvaluateStage,
     PreferenceStage,
@@ -20,25 +22,31 @@ HUB = "hub:"
 
 def references(config: StageConfig) -> Iterator[tuple[Place, str]]:
     """Every input of a stage with the key it is named at, in the stage's own order."""
+    for key, name in _named(config):
+        if name is not None:
+            yield key, name
+
+
+def _named(config: StageConfig) -> Iterator[tuple[Place, str | None]]:
     match config:
         case TokenizerStage():
             return
         case EvaluateStage():
             yield ("reference",), config.reference
-            for index, name in enumerate(config.policies):
-                yield ("policies", index), name
+            yield from ((("policies", i), name) for i, name in enumerate(config.policies))
+            yield from ((("rewards", k, "model"), t.model) for k, t in config.rewards.items())
             return
-        case PretrainStage():
-            if config.tokenizer is not None:
-                yield ("tokenizer",), config.tokenizer
-            if config.from_ is not None:
-                yield ("from",), config.from_
-            return
+        case PretrainStage() | RewardStage():
+            yield ("tokenizer",), config.tokenizer
     yield ("from",), config.from_
     if isinstance(config, PreferenceStage) and isinstance(config.pairs, SampledPairs):
         yield ("pairs", "rejected"), config.pairs.rejected
-        if config.pairs.chosen is not None:
-            yield ("pairs", "chosen"), config.pairs.chosen
+        yield ("pairs", "chosen"), config.pairs.chosen
+    if isinstance(config, PPOStage | GRPOStage | OnlineStage):
+        for key in ("reward", "judges"):
+            yield from (((key, i, "model"), t.model) for i, t in enumerate(getattr(config, key)))
+    if isinstance(config, PPOStage):
+        yield ("critic_from",), config.critic_from
 
 
 def find_mistakes(stages: Mapping[str, StageConfig], document: Document) -> list[AccordError]:
@@ -62,7 +70,14 @@ def _wrong_kind(key: Place, name: str, config: StageConfig, where: str) -> Accor
         return AccordError(what, where, "name a stage that makes a model")
     if isinstance(config, TokenizerStage) and key != ("tokenizer",):
         what = f"stage '{name}' makes a tokenizer, here a model is needed"
-        return AccordError(what, where, "name a pretrain, sft or preference stage")
+        return AccordError(what, where, "name a stage that makes a model")
+    scores = key[-1] == "model" or key == ("critic_from",)
+    if scores and key[-1] == "model" and not isinstance(config, RewardStage):
+        what = f"stage '{name}' makes a language model, here a reward model is needed"
+        return AccordError(what, where, "name a reward stage")
+    if not scores and isinstance(config, RewardStage):
+        what = f"stage '{name}' makes a reward model, here a language model is needed"
+        return AccordError(what, where, "name a pretrain, sft, preference, ppo or grpo stage")
     return None
 
 

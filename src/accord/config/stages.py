@@ -4,14 +4,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from accord.config.base import Strict
+from accord.config.base import ChatTemplate, Strict
 from accord.config.data import HeldoutConfig, PairsConfig, SampledPairs, SourceConfig
 from accord.config.generate import SamplingConfig
 from accord.config.model import PRESETS
+from accord.config.reward import RewardStage
+from accord.config.rewards import RewardTerm
+from accord.config.rl import GRPOStage, OnlineStage, PPOStage
 from accord.config.train import TrainConfig
 from accord.errors import did_you_mean
-
-ChatTemplate = Literal["plain", "chatml", "alpaca", "tulu"]
 
 
 class TokenizerStage(Strict):
@@ -151,6 +152,9 @@ class EvaluateStage(Strict):
     samples_per_prompt: int = Field(default=1, gt=0)
     scorers: tuple[str, ...] = ("length",)
     """`vader`, `length`, `fluency` (log-probability a token under the reference)."""
+    rewards: dict[str, RewardTerm] = Field(default_factory=dict)
+    """Further scorers by name: reward functions and reward models, such as
+    {reward: {model: rm}, accuracy: {function: exact}}."""
     copies_from: tuple[SourceConfig, ...] = ()
     """Training text in which 8-gram copies are looked for."""
     bootstrap: int = Field(default=2000, gt=0)
@@ -160,10 +164,19 @@ class EvaluateStage(Strict):
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
-        return tuple(dict.fromkeys((self.reference, *self.policies)))
+        judges = (term.model for term in self.rewards.values() if term.model)
+        return tuple(dict.fromkeys((self.reference, *self.policies, *judges)))
 
 
 StageConfig = Annotated[
-    TokenizerStage | PretrainStage | SFTStage | PreferenceStage | EvaluateStage,
+    TokenizerStage
+    | PretrainStage
+    | SFTStage
+    | RewardStage
+    | PreferenceStage
+    | PPOStage
+    | GRPOStage
+    | OnlineStage
+    | EvaluateStage,
     Field(discriminator="kind"),
 ]

@@ -67,7 +67,7 @@ class TokenBatch:
         moved: dict[str, object] = {
             f.name: value.to(device)
             for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
+            if hasattr(value := getattr(self, f.name), "to")
         }
         lay = self.layout
         moved["layout"] = Layout(

@@ -22,10 +22,20 @@ T = TypeVar("T")
 
 MODULES: Mapping[str, str] = {
     kind: f"accord.stages.{kind}"
-    for kind in ("tokenizer", "pretrain", "sft", "preference", "evaluate")
+    for kind in (
+        "tokenizer",
+        "pretrain",
+        "sft",
+        "reward",
+        "preference",
+        "ppo",
+        "grpo",
+        "online",
+        "evaluate",
+    )
 }
 """Kind of stage to the module that runs it, loaded only when it has to."""
-TRAINED = frozenset({"pretrain", "sft", "preference"})
+TRAINED = frozenset({"pretrain", "sft", "reward", "preference", "ppo", "grpo", "online"})
 """Kinds that run as several ranks."""
 
 

@@ -1,0 +1,1 @@
+"""Rewards: what an answer is worth, by functions, reward models and weighted sums of them."""
