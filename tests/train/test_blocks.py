@@ -34,7 +34,7 @@ def test_without_a_compiler_there_is_one_plain_line(
     monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
     warnings: list[str] = []
     model = toy.model()
-    with wrapped(find_blocks(model)[1], toy.config(compile=True), warnings.append):
+    with wrapped(find_blocks(model).values(), toy.config(compile=True), warnings.append):
         assert "forward" not in model.layers[0].__dict__
     assert warnings == [
         "compile: no C++ compiler found (g++ or clang++); going on without torch.compile"
@@ -44,7 +44,7 @@ def test_without_a_compiler_there_is_one_plain_line(
 def test_wrapping_is_undone_also_after_an_error() -> None:
     model = toy.model()
     chosen = toy.config(gradient_checkpointing=True)
-    with pytest.raises(KeyError), wrapped(find_blocks(model)[1], chosen, print):
+    with pytest.raises(KeyError), wrapped(find_blocks(model).values(), chosen, print):
         assert "forward" in model.layers[0].__dict__
         raise KeyError
     assert "forward" not in model.layers[0].__dict__
@@ -58,7 +58,7 @@ def test_checkpointing_keeps_activations_of_no_block() -> None:
         rows = toy.Rows(1, 8)
         pack = lambda t: (kept.append(t.numel()), t)[1]  # noqa: E731
         seen = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
-        with wrapped(find_blocks(model)[1], toy.config(**settings), print), seen:
+        with wrapped(find_blocks(model).values(), toy.config(**settings), print), seen:
             toy.step(model, rows.collate(rows.rows(0)))
         return sum(kept)
 
@@ -67,5 +67,5 @@ def test_checkpointing_keeps_activations_of_no_block() -> None:
 
 def test_nothing_is_wrapped_unless_it_is_asked_for() -> None:
     model = toy.model()
-    with wrapped(find_blocks(model)[1], toy.config(), print):
+    with wrapped(find_blocks(model).values(), toy.config(), print):
         assert "forward" not in model.layers[0].__dict__

@@ -68,7 +68,12 @@ def test_state_goes_out_and_in_to_the_bit() -> None:
 
 def test_blocks_are_found_by_the_name_layers_wherever_the_decoder_is() -> None:
     wrapper = torch.nn.ModuleDict({"decoder": toy.model()})
-    name, blocks = find_blocks(wrapper)
-    assert name == "decoder.layers" and len(blocks) == 2
-    assert find_blocks(torch.nn.Linear(2, 2)) == ("", [])
+    assert list(find_blocks(wrapper)) == ["decoder.layers.0", "decoder.layers.1"]
+    assert find_blocks(torch.nn.Linear(2, 2)) == {}
     assert all(n.startswith("decoder.layers.") for n in block_matrices(wrapper))
+
+
+def test_the_blocks_of_two_trunks_are_all_found() -> None:
+    both = torch.nn.ModuleDict({"policy": toy.model(), "critic": toy.model()})
+    assert len(find_blocks(both)) == 4
+    assert len(block_matrices(both)) == 2 * len(block_matrices(toy.model()))

@@ -1,6 +1,6 @@
 """The decoder's blocks: where they are, and how their forward pass is wrapped for a run."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,28 +12,29 @@ from torch.utils.checkpoint import checkpoint
 from accord.config.train import TrainConfig
 
 
-def find_blocks(model: nn.Module) -> tuple[str, Sequence[nn.Module]]:
-    """Name and modules of the model's `layers`, the ModuleList of its blocks; empty without one."""
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] == "layers" and isinstance(module, nn.ModuleList):
-            return name, list(module)
-    return "", []
+def find_blocks(model: nn.Module) -> dict[str, nn.Module]:
+    """The blocks of every `layers` (a ModuleList) in the model, by name; empty without one."""
+    return {
+        f"{name}.{i}": block
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] == "layers" and isinstance(module, nn.ModuleList)
+        for i, block in enumerate(module)
+    }
 
 
 def block_matrices(model: nn.Module) -> list[str]:
     """Names of the matrices inside the blocks."""
-    prefix, blocks = find_blocks(model)
     return [
         name
-        for i, block in enumerate(blocks)
-        for name, parameter in block.named_parameters(prefix=f"{prefix}.{i}")
+        for prefix, block in find_blocks(model).items()
+        for name, parameter in block.named_parameters(prefix=prefix)
         if parameter.dim() == 2
     ]
 
 
 @contextmanager
 def wrapped(
-    blocks: Sequence[nn.Module], config: TrainConfig, warn: Callable[[str], None]
+    blocks: Collection[nn.Module], config: TrainConfig, warn: Callable[[str], None]
 ) -> Iterator[None]:
     """Compile and checkpoint the blocks' forward passes as the config says, and undo it after."""
     compiles = config.compile and _can_compile(warn)

@@ -34,12 +34,26 @@ from accord.train.metrics import (
     peak_memory_bytes,
     read_log,
 )
-from accord.train.microbatch import Runner, Source, Step, StepModule, micro_batch_size
+from accord.train.microbatch import (
+    Collector,
+    Runner,
+    Source,
+    Step,
+    StepModule,
+    micro_batch_size,
+)
 from accord.train.optim import Optimizer
 from accord.train.parallel import current_ranks
 from accord.train.precision import DTYPES, Weights
 from accord.train.progress import Display, display
-from accord.train.resume import Cursor, load_state, pack_state, refuse_other_run, run_identity
+from accord.train.resume import (
+    Cursor,
+    load_state,
+    pack_state,
+    refuse_other_run,
+    run_identity,
+    under,
+)
 from accord.train.schedule import factor
 
 SKIPS_ALLOWED = 5
@@ -78,7 +92,8 @@ class Trainer:
     Args:
         model: In float32. Its blocks are the ModuleList named `layers`.
         step: Model and batch to the objective's sum.
-        source: Rows of each optimiser step; `source.steps` is the length of the run.
+        source: Rows of each optimiser step; `source.steps` is the length of the run. A `Collector`
+            makes them from the trained weights.
         config: Optimiser, schedule, precision, batches, checkpoints.
         folder: The stage's folder: `accord/metrics.jsonl` and `accord/checkpoints` go there.
         evaluate: A source of held-out batches, or none.
@@ -107,6 +122,7 @@ class Trainer:
         fingerprint: str = "",
     ) -> None:
         self._source, self._evaluate, self._config = source, evaluate, config
+        self._collector = source if isinstance(source, Collector) else None
         self._folder, self._unit = folder, unit
         self._ranks = ranks = current_ranks()
         shown = console or Console(stderr=True)
@@ -115,7 +131,7 @@ class Trainer:
         dtype = DTYPES[config.precision]
         model.to(ranks.device).train()
         matrices = block_matrices(model)
-        self._blocks = find_blocks(model)[1]
+        self._blocks = list(find_blocks(model).values())
         root = StepModule(model, step)
         ranks.shard(root, self._blocks, dtype)
         self._weights = Weights(model, dtype, ranks)
@@ -190,7 +206,10 @@ class Trainer:
         if step is not None:
             checkpoint = self._store.at(step)
             refuse_other_run(checkpoint.meta["run"], self._identity, checkpoint.folder)
-            load_state(checkpoint.tensors(), self._weights, self._optimizer)
+            tensors = checkpoint.tensors()
+            load_state(tensors, self._weights, self._optimizer)
+            if self._collector is not None:
+                self._collector.load(under("collector/", tensors))
             self._cursor = Cursor(**checkpoint.meta["cursor"])
         self._ranks.on_first(lambda: self._prepare_folder(step or 0))
         return step
@@ -234,6 +253,8 @@ class Trainer:
     def _train(self, stop: Callable[[], bool]) -> tuple[bool, list[str]]:
         """Gradients, then an optimiser step; returns the wish to stop and a skipped step's rows."""
         cursor, config = self._cursor, self._config
+        if self._collector is not None:
+            self._window.add(self._collector.fill(cursor.step, self._weights.full))
         sums, seen = self._runner.run(self._source, cursor.step, self._backward)
         pairs, norm_squared, stopped = self._agree(sums, stop)
         total, weight = pairs["loss"]
@@ -250,6 +271,8 @@ class Trainer:
         self._weights.clear()
         cursor.skipped_in_a_row = 0
         self._window.add(pairs | {"grad_norm": (norm, 1.0)})
+        if self._collector is not None:
+            self._collector.observe(pairs)
         return stopped, []
 
     def _agree(
@@ -317,6 +340,9 @@ class Trainer:
 
     def _save(self) -> None:
         tensors = pack_state(self._weights, self._optimizer)
+        if self._collector is not None:
+            held = self._collector.state()
+            tensors |= {f"collector/{name}": tensor for name, tensor in held.items()}
         meta = {"cursor": asdict(self._cursor), "run": self._identity}
 
         def write() -> None:

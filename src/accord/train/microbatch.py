@@ -1,7 +1,7 @@
 """One optimiser step's rows, split over ranks and micro-batches, and the step run on each."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,38 @@ class Source(Protocol):
 
     def collate(self, rows: Sequence[Any]) -> TokenBatch:
         """A micro-batch of some of those rows."""
+        ...
+
+
+@runtime_checkable
+class Collector(Source, Protocol):
+    """A source whose rows come from the trained policy itself; alike on all ranks.
+
+    The trainer calls `fill` before each step and `observe` after it; what the rows of later steps
+    depend on, beside the weights, is in `state`, so that a run resumes within a roll-out.
+    """
+
+    def fill(
+        self, step: int, weights: Callable[[], Mapping[str, Tensor]]
+    ) -> Mapping[str, tuple[float, float]]:
+        """Make the rows of `step` ready; returns figures for the log as (sum, weight).
+
+        Args:
+            step: Optimiser step, from 0.
+            weights: The trained weights, whole, in float32 (all ranks must call it together).
+        """
+        ...
+
+    def observe(self, figures: Mapping[str, tuple[float, float]]) -> None:
+        """Learn a finished step's metrics, summed over all ranks."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed run needs to go on from here."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave."""
         ...
 
 

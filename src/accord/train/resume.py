@@ -53,11 +53,12 @@ def pack_state(weights: Weights, optimizer: Optimizer) -> dict[str, Tensor]:
 
 def load_state(tensors: Mapping[str, Tensor], weights: Weights, optimizer: Optimizer) -> None:
     """Take over what `pack_state` gave, on this or another number of ranks."""
-    weights.load(_under("weights/", tensors))
-    optimizer.load(_under("optimizer/", tensors))
+    weights.load(under("weights/", tensors))
+    optimizer.load(under("optimizer/", tensors))
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
