@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from accord.config.base import Strict
+from accord.config.functions import parse_function
 from accord.config.generate import SamplingConfig
 
 
@@ -32,6 +33,10 @@ class RewardTerm(Strict):
     def _one(self) -> Self:
         if (self.function is None) == (self.model is None):
             raise ValueError("give either function or model")
+        if self.function is not None:
+            parse_function(self.function, self.options)
+        elif self.options:
+            raise ValueError("a reward model takes no options; delete them")
         return self
 
 
