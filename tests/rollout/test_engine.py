@@ -230,7 +230,7 @@ def test_prompts_too_many_for_one_prefill_join_in_turns(monkeypatch):
     engine, sampling = endless(), SamplingConfig(max_new_tokens=6)
     prompts = [[i % 26] * (1 + i % 7) for i in range(20)]
     at_once = engine.generate(prompts, sampling, range(20))
-    monkeypatch.setattr("accord.rollout.engine._PREFILL_TOKENS", 9)
+    monkeypatch.setattr("accord.rollout.batch._PREFILL_TOKENS", 9)
     assert [c.ids for c in engine.generate(prompts, sampling, range(20))] == [
         c.ids for c in at_once
     ]

@@ -87,12 +87,18 @@ class KVCache:
             self._lengths[slot] += 1
         return Step(self, rows, before)
 
-    def copy(self, source: int, targets: Sequence[int]) -> None:
-        """Give these slots the tokens of `source`; what they held is dropped."""
-        length = self._lengths[source]
-        for kept in (self.keys_LBKTd, self.values_LBKTd):
-            for target in targets:
-                kept[:, target, :, :length] = kept[:, source, :, :length]
+    def copy(self, source: int, targets: Sequence[int], length: int | None = None) -> None:
+        """Give these slots the first `length` tokens of `source` (none: all); theirs are dropped.
+
+        Raises:
+            AccordError: `source` holds fewer tokens.
+        """
+        length = self._lengths[source] if length is None else length
+        if length > self._lengths[source]:
+            raise AccordError(f"slot {source} holds {self._lengths[source]} tokens, not {length}")
+        rows = _rows(list(targets), self.keys_LBKTd.device)
+        for kept_LBKTd in (self.keys_LBKTd, self.values_LBKTd):
+            kept_LBKTd[:, rows, :, :length] = kept_LBKTd[:, source, None, :, :length]
         for target in targets:
             self._lengths[target] = length
 

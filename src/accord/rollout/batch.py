@@ -1,0 +1,229 @@
+"""Batched decoding with a key-value cache, finished rows replaced by waiting prompts.
+
+Axes: B rows being decoded, N tokens of a packed prefill, T steps, V vocabulary, L history.
+"""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from accord.config.generate import SamplingConfig
+from accord.model.cache import KVCache
+from accord.model.decoder import Decoder
+from accord.rollout.sampling import draw_, forbid_ngrams, penalise_repetition
+from accord.text.tokenizer import Tokenizer
+
+_PREFILL_TOKENS = 8192
+Finish = Literal["end", "stop", "length"]
+
+
+@dataclass
+class Row:
+    """A prompt on its way.
+
+    Args:
+        index: Its place in the order asked for.
+        group: The same number for equal prompts.
+        prompt: Token ids.
+        budget: Tokens it may draw.
+        uniform_T: The number that each of them is drawn with.
+        ids: Tokens so far.
+        logps: Their log-probabilities.
+    """
+
+    index: int
+    group: int
+    prompt: tuple[int, ...]
+    budget: int
+    uniform_T: Tensor
+    ids: list[int] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
+
+
+class Batch:
+    """The rows being decoded: row i is in slot i of the cache, so that steps read it as a view.
+
+    Args:
+        model: The decoder.
+        tokenizer: Decodes rows where there are stop strings.
+        end_ids: Tokens that end a row.
+        forbidden: Tokens that are never drawn.
+        sampling: Settings of the draw.
+        waiting: All rows that will ever join.
+        slots: Rows decoded at a time.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        tokenizer: Tokenizer,
+        end_ids: AbstractSet[int],
+        forbidden: Sequence[int],
+        sampling: SamplingConfig,
+        waiting: Sequence[Row],
+        slots: int,
+    ) -> None:
+        self.model, self.tokenizer, self.end_ids, self.sampling = (
+            model,
+            tokenizer,
+            end_ids,
+            sampling,
+        )
+        weight = model.head_weight_VD
+        self.device = weight.device
+        length = max(len(row.prompt) + row.budget for row in waiting)
+        self.cache = KVCache(model.config, slots, length, weight.dtype, self.device)
+        self.slots = slots
+        self.rows: list[Row] = []
+        # the last hidden state of each prompt that a live row holds
+        self.prompt_end: dict[int, Tensor] = {}
+        self.head_VD = weight[: len(tokenizer)]
+        self.forbidden = self._tensor(forbidden)
+        self.history = (
+            torch.zeros(slots, length, dtype=torch.int64, device=self.device)
+            if sampling.repetition_penalty != 1 or sampling.no_repeat_ngram_size
+            else None
+        )
+        # a stop string of n bytes spans at most n tokens; 4 more hold a cut character
+        self.window = max((len(stop.encode()) for stop in sampling.stop), default=0) + 4
+
+    def advance(self, waiting: list[Row]) -> list[tuple[Row, Finish]]:
+        """The first token of rows that join, or one token for every row; returns who finished."""
+        room = self.slots - len(self.rows)
+        # a prefill costs about as much as a step, so rows join in groups
+        if waiting and (not self.rows or 8 * room >= self.slots):
+            first = len(self.rows)
+            self.rows += _joining(waiting, room)
+            finished = self._record(first, *self._prefill(first))
+            changed = True
+        else:
+            finished = self._record(0, *self._step())
+            changed = bool(finished)
+        if changed:
+            self._leave(finished)
+            self._rebuild()
+        return finished
+
+    def _prefill(self, first: int) -> tuple[Tensor, Tensor]:
+        """The first token of the rows from `first` on, whose prompts are read where none has."""
+        rows = self.rows[first:]
+        home: dict[int, int] = {}
+        for slot, row in enumerate(self.rows):
+            home.setdefault(row.group, slot)
+        new = sorted(slot for slot in home.values() if slot >= first)
+        self.prompt_end = {group: self.prompt_end[group] for group in home if home[group] < first}
+        if new:
+            self._read(new)
+        copies: dict[int, list[int]] = {}
+        for slot, row in enumerate(rows, first):
+            if home[row.group] != slot:
+                copies.setdefault(home[row.group], []).append(slot)
+        for source, slots in copies.items():
+            self.cache.copy(source, slots, len(self.rows[source].prompt))
+        if self.history is not None:
+            for slot, row in enumerate(rows, first):
+                # padding by a token of the history leaves the repetition penalty as it is
+                self.history[slot] = row.prompt[0]
+                self.history[slot, : len(row.prompt)] = self._tensor(row.prompt)
+        hidden_BD = torch.stack([self.prompt_end[row.group] for row in rows])
+        length_B = self._tensor([len(row.prompt) for row in rows])
+        uniform_B = torch.stack([row.uniform_T[0] for row in rows]).to(self.device)
+        return self._draw(hidden_BD, first, length_B, uniform_B)
+
+    def _read(self, slots: Sequence[int]) -> None:
+        """Prefill the prompts of these slots."""
+        rows = [self.rows[slot] for slot in slots]
+        lengths = [len(row.prompt) for row in rows]
+        attend = self.cache.prefill(slots, lengths)
+        ids_N = self._tensor([token for row in rows for token in row.prompt])
+        hidden_ND = self.model(ids_N, attend.position_N, attend)
+        last_BD = hidden_ND[self._tensor(lengths).cumsum(0) - 1]
+        self.prompt_end |= zip((row.group for row in rows), last_BD, strict=True)
+
+    def _step(self) -> tuple[Tensor, Tensor]:
+        attend = self.cache.step(range(len(self.rows)))
+        if self.history is not None:
+            self.history[torch.arange(len(self.rows)), attend.position_N] = self.token_B
+        hidden_BD = self.model(self.token_B, attend.position_N, attend)
+        uniform_B = self.uniform_TB[self.ahead]
+        self.ahead += 1
+        self.token_B, logp_B = self._draw(hidden_BD, 0, attend.position_N + 1, uniform_B)
+        return self.token_B, logp_B
+
+    def _draw(
+        self, hidden_BD: Tensor, first: int, length_B: Tensor, uniform_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits_BV, sampling = F.linear(hidden_BD, self.head_VD).float(), self.sampling
+        if self.history is not None:
+            history_BL = self.history[first : first + len(hidden_BD)]
+            if sampling.repetition_penalty != 1:
+                logits_BV = penalise_repetition(logits_BV, history_BL, sampling.repetition_penalty)
+            size = sampling.no_repeat_ngram_size
+            if size:
+                logits_BV = forbid_ngrams(logits_BV, history_BL, length_B, size)
+        if len(self.forbidden):
+            logits_BV.index_fill_(1, self.forbidden, -torch.inf)
+        return draw_(logits_BV, uniform_B, sampling)
+
+    def _record(self, first: int, token_B: Tensor, logp_B: Tensor) -> list[tuple[Row, Finish]]:
+        """Append the tokens to the rows from `first` on; returns those that are finished."""
+        finished: list[tuple[Row, Finish]] = []
+        rows = self.rows[first:]
+        for row, token, logp in zip(rows, token_B.tolist(), logp_B.tolist(), strict=True):
+            row.ids.append(token)
+            row.logps.append(logp)
+            if token in self.end_ids:
+                finished.append((row, "end" if token == self.tokenizer.end_id else "stop"))
+            elif self.sampling.stop and self._stops(row):
+                finished.append((row, "stop"))
+            elif len(row.ids) == row.budget:
+                finished.append((row, "length"))
+        return finished
+
+    def _stops(self, row: Row) -> bool:
+        decode, stops = self.tokenizer.decode, self.sampling.stop
+        tail = decode(row.ids[-self.window :])
+        if not any(stop in tail for stop in stops):
+            return False
+        text = decode(row.ids)
+        return any(stop in text for stop in stops)
+
+    def _leave(self, finished: Sequence[tuple[Row, Finish]]) -> None:
+        """Take rows out, the last live row moving into each place that falls empty."""
+        places = {id(row): place for place, row in enumerate(self.rows)}
+        for place in sorted((places[id(row)] for row, _ in finished), reverse=True):
+            last = self.rows.pop()
+            if place == len(self.rows):
+                continue
+            self.rows[place] = last
+            self.cache.copy(len(self.rows), [place])
+            if self.history is not None:
+                self.history[place] = self.history[len(self.rows)]
+
+    def _rebuild(self) -> None:
+        """The rows' last tokens and the uniforms they will use, aligned at the next step."""
+        self.token_B = self._tensor([row.ids[-1] for row in self.rows])
+        self.ahead = 0
+        if self.rows:
+            to_come = [row.uniform_T[len(row.ids) :] for row in self.rows]
+            self.uniform_TB = torch.nn.utils.rnn.pad_sequence(to_come).to(self.device)
+
+    def _tensor(self, values: Sequence[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self.device)
+
+
+def _joining(waiting: list[Row], room: int) -> list[Row]:
+    """Take up to `room` rows off the end of `waiting`, as many as one prefill should read."""
+    rows, tokens = [waiting.pop()], 0
+    while waiting and len(rows) < room:
+        if waiting[-1].group != rows[-1].group:
+            tokens += len(rows[-1].prompt)
+            if tokens + len(waiting[-1].prompt) > _PREFILL_TOKENS:
+                break
+        rows.append(waiting.pop())
+    return rows
