@@ -12,7 +12,14 @@ from torch.utils._pytree import tree_leaves
 
 from accord.objectives.logprobs import token_kl, token_logps, weighted_nll
 
-from .twins import full_entropies, full_logps, gradients, head_case
+from .twins import (
+    allowed_mask,
+    full_entropies,
+    full_logps,
+    gradients,
+    head_case,
+    masked_logps,
+)
 
 CHUNKS = [1, 3, 7, 64, None]
 
@@ -225,6 +232,10 @@ def test_full_logits_are_never_held() -> None:
         weighted_nll(hidden, head, target, weight, chunk=chunk)[0].backward()
         token_logps(hidden, head, target, chunk=chunk, keep_bytes=0)[0].sum().backward()
         token_kl(hidden, head, hidden, head, chunk=chunk)
+        limits = {"forbidden": torch.tensor([210]), "support": some_support(target, 210)}
+        token_logps(hidden, head, target.clamp(max=209), chunk=chunk, keep_bytes=0, **limits)[
+            0
+        ].sum().backward()
     assert watch.largest <= chunk * vocabulary * 8
 
 
@@ -257,6 +268,195 @@ def test_temperature_must_be_positive() -> None:
         token_logps(hidden, head, target, temperature=0)
 
 
+Limits = tuple[Tensor | None, tuple[Tensor, Tensor] | None]
+
+
+def some_support(target: Tensor, vocabulary: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """For each token its target, in a random place among 0 to 5 others."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for token in target.tolist():
+        others = torch.randperm(vocabulary, generator=generator)
+        others = others[others != token][: int(torch.randint(6, (), generator=generator))]
+        own = torch.cat([others, torch.tensor([token])])
+        rows.append(own[torch.randperm(len(own), generator=generator)])
+    sizes = torch.tensor([0, *map(len, rows)])
+    return torch.cat(rows), sizes.cumsum(0)
+
+
+def some_limits(kind: str, target: Tensor, vocabulary: int) -> Limits:
+    """Forbidden ids that are no target, supports, or both."""
+    spare = [v for v in range(vocabulary) if v not in target.tolist()][:2]
+    assert len(spare) == 2
+    forbidden = torch.tensor(spare) if kind != "support" else None
+    return forbidden, some_support(target, vocabulary) if kind != "forbidden" else None
+
+
+KINDS = ["forbidden", "support", "both"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("chunk", CHUNKS)
+@pytest.mark.parametrize("keep_bytes", [0, 8 * 31 * 10, 1 << 20])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_limited_logps_equal_a_masked_log_softmax(
+    kind: str, chunk: int | None, keep_bytes: int, temperature: float
+) -> None:
+    hidden, head, target, weight = head_case(23, 5, 31)
+    forbidden, support = some_limits(kind, target, 31)
+    logps, stats = token_logps(
+        hidden,
+        head,
+        target,
+        temperature=temperature,
+        forbidden=forbidden,
+        support=support,
+        chunk=chunk,
+        keep_bytes=keep_bytes,
+    )
+    mask = allowed_mask(23, 31, forbidden, support)
+    dense = masked_logps(hidden, head, mask, temperature)
+    slow = dense.gather(1, target[:, None]).squeeze(1)
+    torch.testing.assert_close(logps, slow, atol=1e-8, rtol=0)
+    for fast, twin in zip(
+        gradients((logps * weight).sin().sum(), hidden, head),
+        gradients((slow * weight).sin().sum(), hidden, head),
+        strict=True,
+    ):
+        torch.testing.assert_close(fast, twin, atol=1e-8, rtol=0)
+    entropy = -(dense.exp() * dense.masked_fill(~mask, 0)).sum(1)
+    torch.testing.assert_close(stats.entropy_S, entropy, atol=1e-8, rtol=0)
+    assert stats.correct_S.tolist() == (dense.argmax(1) == target).double().tolist()
+    with torch.no_grad():
+        again, _ = token_logps(
+            hidden,
+            head,
+            target,
+            temperature=temperature,
+            forbidden=forbidden,
+            support=support,
+            chunk=chunk,
+        )
+    torch.testing.assert_close(again, logps, atol=1e-12, rtol=0)
+
+
+def test_gradcheck_of_the_limited_head() -> None:
+    hidden, head, target, _ = head_case(6, 3, 9)
+    forbidden, support = some_limits("both", target, 9)
+    for keep_bytes in (0, 1 << 20):
+        torch.autograd.gradcheck(
+            lambda h, w, k=keep_bytes: token_logps(
+                h,
+                w,
+                target,
+                temperature=1.3,
+                forbidden=forbidden,
+                support=support,
+                chunk=4,
+                keep_bytes=k,
+            )[0],
+            (hidden, head),
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("keep_bytes", [0, 1 << 20])
+def test_limited_lower_precision_follows_float64(dtype: torch.dtype, keep_bytes: int) -> None:
+    hidden, head, target, weight = head_case(150, 16, 300, dtype=dtype)
+    forbidden, support = some_limits("both", target, 300)
+    exact = [hidden.detach().double().requires_grad_(), head.detach().double().requires_grad_()]
+    dense = masked_logps(exact[0], exact[1], allowed_mask(150, 300, forbidden, support))
+    slow = -(dense.gather(1, target[:, None]).squeeze(1) * weight).sum()
+    logps, stats = token_logps(
+        hidden,
+        head,
+        target,
+        forbidden=forbidden,
+        support=support,
+        chunk=10,
+        keep_bytes=keep_bytes,
+    )
+    assert logps.dtype == torch.float32 and stats.entropy_S.isfinite().all()
+    total = -(logps * weight.float()).sum()
+    tolerance = 1e-6 if dtype == torch.float32 else 2**-8
+    assert total.item() == pytest.approx(slow.item(), rel=tolerance)
+    for found, twin in zip(gradients(total, hidden, head), gradients(slow, *exact), strict=True):
+        assert found.dtype == dtype
+        assert (found.double() - twin).norm() < 4 * tolerance * twin.norm()
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 1 << 20])
+@pytest.mark.parametrize("chunk", [1, 2, None])
+def test_a_target_left_out_is_impossible_and_harms_no_other(
+    keep_bytes: int, chunk: int | None
+) -> None:
+    # Token 0's target is not in its support, token 1's is forbidden, token 2 may be nothing.
+    hidden, head, _, _ = head_case(5, 3, 7)
+    target = torch.tensor([4, 6, 1, 0, 3])
+    support = (
+        torch.tensor([0, 1, 6, 2, 0, 5, 3, 1, 2]),
+        torch.tensor([0, 2, 4, 4, 6, 9]),
+    )
+    logps, stats = token_logps(
+        hidden,
+        head,
+        target,
+        forbidden=torch.tensor([6]),
+        support=support,
+        chunk=chunk,
+        keep_bytes=keep_bytes,
+    )
+    assert logps[:3].tolist() == [-math.inf] * 3 and logps[3:].isfinite().all()
+    assert stats.entropy_S.isfinite().all()
+    assert stats.entropy_S[1:3].tolist() == [0.0, 0.0]
+    assert stats.correct_S[:3].tolist() == [0.0, 0.0, 0.0]
+    # exp(-inf) * NaN and the like: what the loss asks of these tokens may be anything.
+    asked = torch.tensor([math.nan, math.inf, 1.0, 1.0, -2.0], dtype=torch.float64)
+    found = torch.autograd.grad(logps, (hidden, head), asked)
+    assert found[0][:3].abs().sum().item() == 0
+    mask = allowed_mask(5, 7, torch.tensor([6]), support)[3:]
+    dense = masked_logps(hidden[3:], head, mask)
+    twin = gradients((dense.gather(1, target[3:, None]).squeeze(1) * asked[3:]).sum(), hidden, head)
+    for fast, slow in zip(found, twin, strict=True):
+        torch.testing.assert_close(fast, slow, atol=1e-8, rtol=0)
+
+
+def test_a_support_of_one_token_is_certain() -> None:
+    hidden, head, target, _ = head_case(4, 3, 7)
+    logps, stats = token_logps(hidden, head, target, support=(target, torch.arange(5)))
+    assert logps.tolist() == [0.0] * 4 and stats.entropy_S.abs().max().item() < 1e-12
+    assert all(grad.abs().max().item() == 0 for grad in gradients(logps.sum(), hidden, head))
+
+
+def test_a_full_support_changes_nothing() -> None:
+    hidden, head, target, weight = head_case(6, 3, 7)
+    full = torch.arange(7).repeat(6), torch.arange(7) * 7
+    limited, _ = token_logps(hidden, head, target, support=full, chunk=4)
+    free, _ = token_logps(hidden, head, target, chunk=4)
+    assert torch.equal(limited, free)
+    for one, two in zip(
+        gradients((limited * weight).sum(), hidden, head),
+        gradients((free * weight).sum(), hidden, head),
+        strict=True,
+    ):
+        assert torch.equal(one, two)
+
+
+def test_a_support_must_fit_the_tokens() -> None:
+    hidden, head, target, _ = head_case(2, 2, 3)
+    for offsets in ([0, 2], [0, 1, 1], [1, 1, 2]):
+        with pytest.raises(ValueError, match="a support of 2 tokens needs 3 offsets from 0 to 2"):
+            token_logps(hidden, head, target, support=(torch.tensor([0, 1]), torch.tensor(offsets)))
+
+
+def test_no_tokens_under_a_support() -> None:
+    hidden, head, target, _ = head_case(0, 2, 3)
+    support = torch.zeros(0, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+    logps, _ = token_logps(hidden, head, target, forbidden=torch.tensor([0]), support=support)
+    assert len(logps) == 0
+    assert gradients(logps.sum(), head)[0].abs().sum().item() == 0
+
+
 @pytest.mark.parametrize("chunk", [1, 5, None])
 def test_token_kl_equals_its_twin(chunk: int | None) -> None:
     hidden, head, _, _ = head_case(13, 5, 17, seed=1)
@@ -285,5 +485,28 @@ def test_cuda_follows_the_twin(dtype: torch.dtype) -> None:
         weighted_nll(hidden, head, target, weight, chunk=40)[0],
         -(token_logps(hidden, head, target, chunk=40, keep_bytes=0)[0] * weight).sum(),
     ):
+        for found, twin in zip(gradients(total, hidden, head), expected, strict=True):
+            assert (found.double() - twin).norm() < tolerance * twin.norm()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_cuda_follows_the_twin_under_limits(dtype: torch.dtype) -> None:
+    hidden, head, target, weight = head_case(150, 16, 300, dtype=dtype)
+    forbidden, support = some_limits("both", target, 300)
+    assert forbidden is not None and support is not None
+    mask = allowed_mask(150, 300, forbidden, support).cuda()
+    hidden, head = (t.detach().cuda().requires_grad_() for t in (hidden, head))
+    exact = [t.detach().double().requires_grad_() for t in (hidden, head)]
+    dense = masked_logps(*exact, mask).gather(1, target.cuda()[:, None]).squeeze(1)
+    expected = gradients((dense * weight.cuda()).sum(), *exact)
+    limits = {"forbidden": forbidden.cuda(), "support": tuple(t.cuda() for t in support)}
+    tolerance = 1e-8 if dtype == torch.float64 else 2**-6
+    for keep_bytes in (0, 1 << 20):
+        logps, _ = token_logps(
+            hidden, head, target.cuda(), chunk=40, keep_bytes=keep_bytes, **limits
+        )
+        total = (logps * weight.cuda()).sum()
         for found, twin in zip(gradients(total, hidden, head), expected, strict=True):
             assert (found.double() - twin).norm() < tolerance * twin.norm()

@@ -35,3 +35,26 @@ def head_case(
 
 def gradients(total: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad(total, inputs)
+
+
+def allowed_mask(
+    tokens: int, vocabulary: int, forbidden: Tensor | None, support: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """[S, V], True where a token may be predicted."""
+    mask_SV = torch.ones(tokens, vocabulary, dtype=torch.bool)
+    if support is not None:
+        ids, offsets = support
+        for s in range(tokens):
+            own = set(ids[int(offsets[s]) : int(offsets[s + 1])].tolist())
+            mask_SV[s] = torch.tensor([v in own for v in range(vocabulary)])
+    if forbidden is not None:
+        mask_SV[:, forbidden] = False
+    return mask_SV
+
+
+def masked_logps(
+    hidden_SD: Tensor, head_VD: Tensor, mask_SV: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """Log-softmax over the allowed tokens of each row: [S, V], -inf elsewhere."""
+    logits_SV = hidden_SD @ head_VD.T / temperature
+    return torch.log_softmax(logits_SV.masked_fill(~mask_SV, -torch.inf), -1)

@@ -10,6 +10,7 @@ d(-log p)/d hidden = G W and d(-log p)/d head = Gᵀ hidden, rows scaled by ∂l
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,37 +26,103 @@ _SOFTMAX_BYTES = {"cpu": 2 * MIB, "cuda": 128 * MIB}
 _CHUNKS_SUMMED_IN_BF16 = 8
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """The tokens that a softmax runs over, where some are left out.
+
+    Args:
+        forbidden: int64 ids that no row may have; none: no such id.
+        row_M: int64, the row that each entry of `ids_M` is of, ascending; none: no supports.
+        ids_M: int64, what each row may have.
+        offsets: Row s owns ids_M[offsets[s]:offsets[s + 1]].
+    """
+
+    forbidden: Tensor | None
+    row_M: Tensor | None = None
+    ids_M: Tensor | None = None
+    offsets: tuple[int, ...] = ()
+
+    def restrict_(self, logits_CV: Tensor, first: int) -> None:
+        """Put `floor` in place of the logits left out; the C rows are `first` and what follows."""
+        lowest = floor(logits_CV)
+        if self.row_M is not None and self.ids_M is not None:
+            own = slice(self.offsets[first], self.offsets[first + len(logits_CV)])
+            where = self.row_M[own] - first, self.ids_M[own]
+            kept_M = logits_CV[where]
+            logits_CV.fill_(lowest).index_put_(where, kept_M)
+        if self.forbidden is not None:
+            logits_CV.index_fill_(1, self.forbidden, lowest)
+
+
+def allowed(
+    tokens: int, forbidden: Tensor | None, support: tuple[Tensor, Tensor] | None
+) -> Allowed | None:
+    """What `forbidden` and `support` (ids_M, offsets [S + 1]) leave of the vocabulary; none: all.
+
+    Raises:
+        ValueError: The support's offsets do not cover `tokens` rows and all its ids.
+    """
+    if support is None:
+        return None if forbidden is None else Allowed(forbidden)
+    ids_M, offsets = support
+    bounds = offsets.tolist()
+    if len(bounds) != tokens + 1 or bounds[0] != 0 or bounds[-1] != len(ids_M):
+        raise ValueError(
+            f"a support of {tokens} tokens needs {tokens + 1} offsets from 0 to {len(ids_M)}; "
+            f"got {len(bounds)} from {bounds[:1]} to {bounds[-1:]}"
+        )
+    row_M = torch.arange(tokens, device=ids_M.device).repeat_interleave(
+        offsets.diff().to(ids_M.device), output_size=len(ids_M)
+    )
+    return Allowed(forbidden, row_M, ids_M, tuple(bounds))
+
+
+def floor(logits: Tensor) -> float:
+    """The logit of a token left out: finite, so that 0 probability times it is 0 and not NaN."""
+    return torch.finfo(logits.dtype).min
+
+
 class ChunkSoftmax:
     """Logits of a chunk to log-probabilities, through two small buffers that stay in cache."""
 
-    def __init__(self, head_VD: Tensor, temperature: float, chunk: int) -> None:
-        self.head_VD, self.temperature = head_VD, temperature
+    def __init__(
+        self, head_VD: Tensor, temperature: float, chunk: int, limits: Allowed | None = None
+    ) -> None:
+        self.head_VD, self.temperature, self.limits = head_VD, temperature, limits
         vocabulary, wide = len(head_VD), wide_dtype(head_VD.dtype)
         in_cache = _SOFTMAX_BYTES[_kind(head_VD)] // (vocabulary * wide.itemsize)
         self.step = min(chunk, max(8, in_cache))
         self.probs_CV = head_VD.new_empty(self.step, vocabulary, dtype=wide)
         self.logits_CV = torch.empty_like(self.probs_CV)
 
-    def score(self, hidden_RD: Tensor, target_R: Tensor, out_RV: Tensor) -> tuple[Tensor, ...]:
-        """Log-probability, entropy and correctness of each row; `out_RV` is overwritten."""
+    def score(
+        self, hidden_RD: Tensor, target_R: Tensor, out_RV: Tensor, first: int = 0
+    ) -> tuple[Tensor, ...]:
+        """Log-probability, entropy and correctness of each row; `out_RV` is overwritten.
+
+        `first` is the chunk's first row, by which `limits` know the rows.
+        """
         torch.mm(hidden_RD, self.head_VD.t(), out=out_RV)
         return stacked(
-            self._score(out_RV[c], target_R[c])[1:] for c in slices(len(out_RV), self.step)
+            self._score(out_RV[c], target_R[c], first + c.start)[1:]
+            for c in slices(len(out_RV), self.step)
         )
 
-    def residual(self, hidden_RD: Tensor, target_R: Tensor, out_RV: Tensor) -> tuple[Tensor, ...]:
+    def residual(
+        self, hidden_RD: Tensor, target_R: Tensor, out_RV: Tensor, first: int = 0
+    ) -> tuple[Tensor, ...]:
         """As `score`, and leaves softmax - onehot in `out_RV`."""
         torch.mm(hidden_RD, self.head_VD.t(), out=out_RV)
         parts = []
         for c in slices(len(out_RV), self.step):
-            probs_CV, *scores = self._score(out_RV[c], target_R[c])
+            probs_CV, *scores = self._score(out_RV[c], target_R[c], first + c.start)
             # p - 1 from the log-probability: exact where p is near 1, before any rounding to bf16.
             probs_CV.scatter_(1, target_R[c, None], torch.expm1(scores[0])[:, None])
             out_RV[c].copy_(probs_CV)
             parts.append(scores)
         return stacked(parts)
 
-    def _score(self, logits_CV: Tensor, target_C: Tensor) -> tuple[Tensor, ...]:
+    def _score(self, logits_CV: Tensor, target_C: Tensor, first: int) -> tuple[Tensor, ...]:
         probs_CV = self.probs_CV[: len(logits_CV)]
         # Wide logits are used where they stand: whoever calls overwrites them anyway.
         wide_CV = logits_CV
@@ -63,6 +130,8 @@ class ChunkSoftmax:
             wide_CV = self.logits_CV[: len(logits_CV)].copy_(logits_CV)
         if self.temperature != 1:
             wide_CV.mul_(1 / self.temperature)
+        if self.limits is not None:
+            self.limits.restrict_(wide_CV, first)
         torch.softmax(wide_CV, 1, out=probs_CV)
         top_C = wide_CV.amax(1)
         # The largest probability is exp(top - lse) and never underflows.
@@ -70,7 +139,14 @@ class ChunkSoftmax:
         at_target_C = wide_CV.gather(1, target_C[:, None]).squeeze(1)
         correct_C = (at_target_C >= top_C).to(wide_CV.dtype)
         entropy_C = lse_C - wide_CV.mul_(probs_CV).sum(1)
-        return probs_CV, at_target_C - lse_C, entropy_C, correct_C
+        logp_C = at_target_C - lse_C
+        if self.limits is not None:
+            lowest = floor(wide_CV)
+            outside_C = at_target_C == lowest
+            logp_C.masked_fill_(outside_C, -torch.inf)
+            correct_C.masked_fill_(outside_C, 0)
+            entropy_C.masked_fill_(top_C == lowest, 0)  # a row that may have no token at all
+        return probs_CV, logp_C, entropy_C, correct_C
 
 
 class Gradients:

@@ -12,8 +12,10 @@ from torch.autograd.function import once_differentiable
 
 from accord.objectives.chunks import (
     MIB,
+    Allowed,
     ChunkSoftmax,
     Gradients,
+    allowed,
     chunk_buffer,
     chunk_rows,
     joined,
@@ -67,6 +69,8 @@ def token_logps(
     target_S: Tensor,
     *,
     temperature: float = 1.0,
+    forbidden: Tensor | None = None,
+    support: tuple[Tensor, Tensor] | None = None,
     chunk: int | None = None,
     keep_bytes: int = 64 * MIB,
 ) -> tuple[Tensor, TokenStats]:
@@ -75,22 +79,37 @@ def token_logps(
     Chunks that fit into `keep_bytes` keep their probabilities for backward (three products in all);
     the others form them again (four), so that memory stays in O(chunk * V) whatever S is.
 
+    A target that `forbidden` or its support leaves out has log-probability -inf and gets no
+    gradient, whatever the loss asks for; the other tokens' gradients stay exact.
+
+    Args:
+        hidden_SD: Hidden states that predict the targets.
+        head_VD: The head's weights.
+        target_S: int64, the predicted tokens.
+        temperature: The logits are divided by it.
+        forbidden: int64 ids that no token is predicted as.
+        support: (ids_M, offsets [S + 1]), int64: token s is one of ids_M[offsets[s]:offsets[s+1]],
+            and probabilities are renormalised over these, as top-k and top-p do.
+        chunk: Rows worked on at a time; none: by measurement.
+        keep_bytes: Room for probabilities kept for backward.
+
     Returns:
         `logps_S` (float32, or float64 for float64 inputs) and the tokens' statistics, which are
-        those of the distribution at `temperature`.
+        those of the distribution at `temperature` over the tokens allowed.
 
     Raises:
-        ValueError: `temperature` is not positive.
+        ValueError: `temperature` is not positive, or the offsets do not fit.
     """
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, not {temperature}")
     chunk = chunk or chunk_rows(head_VD)
+    limits = allowed(len(hidden_SD), forbidden, support)
     if _wants_gradient(hidden_SD, head_VD):
         logps_S, entropy_S, correct_S = _apply(
-            _TokenLogps, hidden_SD, head_VD, target_S, temperature, chunk, keep_bytes
+            _TokenLogps, hidden_SD, head_VD, target_S, temperature, limits, chunk, keep_bytes
         )
         return logps_S, TokenStats(entropy_S, correct_S)
-    return _score_only(hidden_SD, head_VD, target_S, temperature, chunk)
+    return _score_only(hidden_SD, head_VD, target_S, temperature, chunk, limits)
 
 
 @torch.no_grad()
@@ -158,26 +177,28 @@ class _TokenLogps(torch.autograd.Function):
         head_VD: Tensor,
         target_S: Tensor,
         temperature: float,
+        limits: Allowed | None,
         chunk: int,
         keep_bytes: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        softmax = ChunkSoftmax(head_VD, temperature, chunk)
+        softmax = ChunkSoftmax(head_VD, temperature, chunk, limits)
         shared_RV: Tensor | None = None
         parts, kept = [], []
         for rows in slices(len(hidden_SD), chunk):
-            size = rows.stop - rows.start
+            size, first = rows.stop - rows.start, rows.start
             keep_bytes -= size * len(head_VD) * head_VD.element_size()
             if keep_bytes >= 0:
                 residual_RV = hidden_SD.new_empty(size, len(head_VD))
                 kept.append(residual_RV)
-                parts.append(softmax.residual(hidden_SD[rows], target_S[rows], residual_RV))
+                parts.append(softmax.residual(hidden_SD[rows], target_S[rows], residual_RV, first))
                 continue
             if shared_RV is None:
-                shared_RV = chunk_buffer(hidden_SD[rows.start :], head_VD, chunk)
-            parts.append(softmax.score(hidden_SD[rows], target_S[rows], shared_RV[:size]))
-        ctx.save_for_backward(hidden_SD, head_VD, target_S, *kept)
-        ctx.temperature, ctx.chunk = temperature, chunk
+                shared_RV = chunk_buffer(hidden_SD[first:], head_VD, chunk)
+            parts.append(softmax.score(hidden_SD[rows], target_S[rows], shared_RV[:size], first))
         logps_S, entropy_S, correct_S = joined(parts, hidden_SD)
+        ctx.save_for_backward(hidden_SD, head_VD, target_S, *kept)
+        ctx.temperature, ctx.limits, ctx.chunk = temperature, limits, chunk
+        ctx.outside_S = None if limits is None else logps_S == -torch.inf
         ctx.mark_non_differentiable(entropy_S, correct_S)
         return logps_S, entropy_S, correct_S
 
@@ -185,9 +206,11 @@ class _TokenLogps(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         hidden_SD, head_VD, target_S, *kept = ctx.saved_tensors
-        softmax = ChunkSoftmax(head_VD, ctx.temperature, ctx.chunk)
+        softmax = ChunkSoftmax(head_VD, ctx.temperature, ctx.chunk, ctx.limits)
         total = Gradients(hidden_SD, head_VD, ctx.needs_input_grad, ctx.chunk)
         scale_S = grads[0] * (-1 / ctx.temperature)
+        if ctx.outside_S is not None:
+            scale_S.masked_fill_(ctx.outside_S, 0)
         shared_RV: Tensor | None = None
         for number, rows in enumerate(slices(len(hidden_SD), ctx.chunk)):
             if number < len(kept):
@@ -196,20 +219,25 @@ class _TokenLogps(torch.autograd.Function):
                 if shared_RV is None:
                     shared_RV = chunk_buffer(hidden_SD[rows.start :], head_VD, ctx.chunk)
                 residual_RV = shared_RV[: rows.stop - rows.start]
-                softmax.residual(hidden_SD[rows], target_S[rows], residual_RV)
+                softmax.residual(hidden_SD[rows], target_S[rows], residual_RV, rows.start)
             total.add(rows, residual_RV, scale_S[rows])
-        return (*total.result(), *(None,) * 4)
+        return (*total.result(), *(None,) * 5)
 
 
 def _score_only(
-    hidden_SD: Tensor, head_VD: Tensor, target_S: Tensor, temperature: float, chunk: int
+    hidden_SD: Tensor,
+    head_VD: Tensor,
+    target_S: Tensor,
+    temperature: float,
+    chunk: int,
+    limits: Allowed | None = None,
 ) -> tuple[Tensor, TokenStats]:
     with torch.no_grad():
-        softmax = ChunkSoftmax(head_VD, temperature, chunk)
+        softmax = ChunkSoftmax(head_VD, temperature, chunk, limits)
         out_RV = chunk_buffer(hidden_SD, head_VD, chunk)
         logps_S, entropy_S, correct_S = joined(
             [
-                softmax.score(hidden_SD[r], target_S[r], out_RV[: r.stop - r.start])
+                softmax.score(hidden_SD[r], target_S[r], out_RV[: r.stop - r.start], r.start)
                 for r in slices(len(hidden_SD), chunk)
             ],
             hidden_SD,
