@@ -58,3 +58,30 @@ def test_greedy_is_transformers_greedy(family, changes, tmp_path):
             **changes,
         )
         assert list(completion.ids) == want[0, len(prompt) :].tolist()
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_ragged_prompts_are_transformers_left_padded_ones(family, tmp_path):
+    peer = hf_model(family)
+    peer.save_pretrained(tmp_path)
+    engine = Engine(load_model(tmp_path), LetterTokenizer())
+    sampling = SamplingConfig(temperature=0, max_new_tokens=30)
+    done = engine.generate(PROMPTS, sampling, [0] * len(PROMPTS))
+    width = max(map(len, PROMPTS))
+    ids = torch.tensor([[27] * (width - len(prompt)) + prompt for prompt in PROMPTS])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in PROMPTS])
+    want = peer.generate(
+        ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).clamp_min(0),
+        do_sample=False,
+        max_new_tokens=30,
+        suppress_tokens=[27],
+    )
+    for prompt, completion, row in zip(PROMPTS, done, want[:, width:].tolist(), strict=True):
+        length = len(completion.ids)
+        assert list(completion.ids) == row[:length]
+        assert set(row[length:]) <= {27}
+        [alone] = engine.generate([prompt], sampling, [0])
+        assert alone.ids == completion.ids

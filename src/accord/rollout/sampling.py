@@ -7,7 +7,7 @@ Axes: B rows, V vocabulary, K candidates of a row, C blocks of the vocabulary, L
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -83,6 +83,29 @@ def truncated(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
     weights_BV = _truncate(ordered_BV.softmax(-1), sampling)
     logps_BV = (weights_BV / weights_BV.sum(-1, keepdim=True)).log()
     return torch.empty_like(logps_BV).scatter_(1, ids_BV, logps_BV)
+
+
+def truncates(sampling: SamplingConfig) -> bool:
+    """Whether top-k, top-p or min-p may leave tokens out; at temperature 0 none is drawn."""
+    cuts = sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0
+    return cuts and sampling.temperature > 0
+
+
+def supported(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
+    """True where `truncated` is above -inf, bool [B, V], without a sort of the vocabulary."""
+    if not truncates(sampling):
+        return logits_BV > -math.inf
+    logits_BV = logits_BV / sampling.temperature
+    inside_BV = torch.zeros_like(logits_BV, dtype=torch.bool)
+    if 0 < sampling.top_k < logits_BV.shape[1]:
+        values_BK, ids_BK = logits_BV.topk(sampling.top_k, -1)
+        return inside_BV.scatter_(1, ids_BK, _truncate(values_BK.softmax(-1), sampling) > 0)
+    probs_BV = _softmax_(logits_BV)
+    if sampling.top_p == 1:
+        return (probs_BV >= sampling.min_p * probs_BV.amax(-1, keepdim=True)) & (probs_BV > 0)
+    for rows, top_BK, ids_BK in _nuclei(probs_BV, sampling.top_p):
+        inside_BV[rows] = inside_BV[rows].scatter_(1, ids_BK, _truncate(top_BK, sampling) > 0)
+    return inside_BV
 
 
 def draw_(logits_BV: Tensor, uniform_B: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor]:
@@ -200,22 +223,27 @@ def _draw_ordered(
 def _draw_nucleus(
     probs_BV: Tensor, uniform_B: Tensor, sampling: SamplingConfig
 ) -> tuple[Tensor, Tensor]:
+    token_B = torch.empty_like(uniform_B, dtype=torch.int64)
+    logp_B = torch.empty_like(uniform_B)
+    for rows, top_BK, ids_BK in _nuclei(probs_BV, sampling.top_p):
+        token_B[rows], logp_B[rows] = _draw_ordered(top_BK, ids_BK, uniform_B[rows], sampling)
+    return token_B, logp_B
+
+
+def _nuclei(probs_BV: Tensor, top_p: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Top-p without a sort of the vocabulary: widen the candidates until they hold the nucleus.
 
     Each row stops at its own width, so that its draw does not depend on its neighbours.
+
+    Yields:
+        Rows, their candidates' probabilities in descending order, and their ids.
     """
     vocab = probs_BV.shape[1]
-    token_B = torch.empty_like(uniform_B, dtype=torch.int64)
-    logp_B = torch.empty_like(uniform_B)
-    waiting = torch.arange(len(uniform_B), device=uniform_B.device)
+    waiting = torch.arange(len(probs_BV), device=probs_BV.device)
     for width in (*(w for w in _NUCLEUS_WIDTHS if w < vocab), vocab):
         top_BK, ids_BK = probs_BV[waiting].topk(width, -1)
-        done = top_BK.sum(-1) >= sampling.top_p if width < vocab else torch.ones_like(waiting) > 0
-        rows = waiting[done]
-        token_B[rows], logp_B[rows] = _draw_ordered(
-            top_BK[done], ids_BK[done], uniform_B[rows], sampling
-        )
+        done = top_BK.sum(-1) >= top_p if width < vocab else torch.ones_like(waiting) > 0
+        yield waiting[done], top_BK[done], ids_BK[done]
         waiting = waiting[~done]
         if not len(waiting):
             break
-    return token_B, logp_B
