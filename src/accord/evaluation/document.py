@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from accord.evaluation.findings import findings, plain
+from accord.evaluation.findings import findings
+from accord.evaluation.headline import headline
 
 SCHEMA = 1
 POINTS = 2000
@@ -52,8 +53,8 @@ def assemble(
         "environment": _environment(facts),
         "recipe": dict(recipe or {}),
     }
-    document["headline"] = headline(document)
     document["findings"] = findings(document)
+    document["headline"] = headline(document)
     return document
 
 
@@ -84,34 +85,6 @@ def curves(path: Path) -> dict[str, list[list[float]]]:
             if metric not in NO_METRIC and isinstance(value, int | float):
                 found.setdefault(metric, {})[record["step"]] = float(value)
     return {metric: _thinned(sorted(points.items())) for metric, points in found.items()}
-
-
-def headline(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The one comparison a reader should remember; empty where nothing was compared.
-
-    It is the last policy of the list on the first scorer of the list.
-    """
-    protocol, rows = document["protocol"], document["comparisons"]
-    wanted = [p for p in protocol.get("policies", []) if p != protocol.get("reference")]
-    if not wanted or not rows:
-        return {}
-    row = next(
-        r for r in rows if r["policy"] == wanted[-1] and r["scorer"] == protocol["scorers"][0]
-    )
-    policy, reference, name = row["policy"], row["reference"], row["scorer"]
-    before = document["policies"][reference]["scores"][name]["mean"]
-    after = document["policies"][policy]["scores"][name]["mean"]
-    kl = document["policies"][policy]["kl"]["mean"]
-    low, high = row["ci95"]
-    verb = "moved" if low > 0 or high < 0 else "did not measurably move"
-    return {
-        **row,
-        "before": before,
-        "after": after,
-        "kl": kl,
-        "sentence": f"{policy} {verb} mean {name} from {plain(before)} to {plain(after)} "
-        f"at {plain(kl, 1)} nats from {reference}.",
-    }
 
 
 def _facts(stage: Mapping[str, Any]) -> dict[str, Any]:

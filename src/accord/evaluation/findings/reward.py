@@ -1,0 +1,94 @@
+"""Checks of reward models: against chance and a bag of words, calibration, length."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from accord.evaluation.findings.finding import Document, Finding, plain, signed
+
+CALIBRATION_OFF = 0.10
+"""Expected calibration error worth a warning."""
+LENGTH_TIED = 0.50
+"""Correlation of score and length worth a warning, to either side."""
+
+
+def held_out(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Reward stages with what was measured on their held-out pairs."""
+    for name, stage in document.get("stages", {}).items():
+        found = document.get("heldout", {}).get(name, {})
+        if stage.get("kind") == "reward" and "accuracy" in found:
+            yield name, found
+
+
+def accuracy(document: Document) -> Iterator[Finding]:
+    """Whether the model tells better from worse, and better than counted words do."""
+    for stage, found in held_out(document):
+        ours, low, high = _accuracy(found)
+        evidence: dict[str, Any] = {"stage": stage, "accuracy": ours, "ci95": [low, high]}
+        numbers = f"{ours:.1%} [{low:.1%}, {high:.1%}] of held-out pairs in the right order"
+        if low <= 0.5:
+            yield Finding(
+                "reward_model_at_chance",
+                "problem",
+                f"{stage} puts {numbers}: no better than tossing a coin.",
+                evidence,
+                "raise lr or the number of steps, and see that chosen and rejected differ",
+            )
+        elif not found.get("baseline"):
+            yield Finding("reward_model_accuracy", "info", f"{stage} puts {numbers}.", evidence)
+        else:
+            yield _beside_baseline(stage, numbers, found, evidence)
+
+
+def _beside_baseline(
+    stage: str, numbers: str, found: Mapping[str, Any], evidence: Mapping[str, Any]
+) -> Finding:
+    theirs, _, _ = _accuracy(found["baseline"])
+    ours, _, high = _accuracy(found)
+    evidence = {**evidence, "baseline": theirs}
+    if ours >= theirs:
+        sentence = f"{stage} puts {numbers}; a TF-IDF ridge, {theirs:.1%}."
+        return Finding("reward_model_accuracy", "info", sentence, evidence)
+    return Finding(
+        "reward_model_below_baseline",
+        "problem" if high < theirs else "warning",
+        f"{stage} puts {numbers}, fewer than a TF-IDF ridge on the same rows ({theirs:.1%}).",
+        evidence,
+        "start from a better pretrained trunk, train on more pairs, or add a regression to the "
+        "rating (pairs.regression)",
+    )
+
+
+def calibration(document: Document) -> Iterator[Finding]:
+    """Differences of scores that promise more than they hold."""
+    for stage, found in held_out(document):
+        error = found.get("ece")
+        if error is not None and error > CALIBRATION_OFF:
+            yield Finding(
+                "reward_model_miscalibrated",
+                "warning",
+                f"{stage}'s differences of scores are off as log-odds by {plain(error)} on average "
+                "(expected calibration error).",
+                {"stage": stage, "ece": error},
+                "train for fewer steps or raise weight_decay; what is learned from it sees the "
+                "scores' order and size",
+            )
+
+
+def length(document: Document) -> Iterator[Finding]:
+    """A reward model that pays for length."""
+    for stage, found in held_out(document):
+        tie = found.get("length_correlation")
+        if tie is not None and abs(tie) > LENGTH_TIED:
+            yield Finding(
+                "reward_model_reads_length",
+                "warning",
+                f"{stage}'s scores go with length (correlation {signed(tie)}): a policy can be "
+                "paid in tokens.",
+                {"stage": stage, "length_correlation": tie},
+                "match pairs in length (pairs.length_ratio), or weigh a length function against it",
+            )
+
+
+def _accuracy(found: Mapping[str, Any]) -> tuple[float, float, float]:
+    low, high = found["ci95"]
+    return found["accuracy"], low, high

@@ -1,0 +1,233 @@
+"""Checks of what a policy wrote while it was trained on its own completions.
+
+The learned reward is a stand-in for what is wanted; a judge that no stage trained on says when the
+two part (Gao et al., arXiv 2210.10760).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from accord.evaluation.findings.finding import (
+    SOFTER,
+    Curves,
+    Document,
+    Finding,
+    first,
+    last,
+    measured_kl,
+    plain,
+    signed,
+    stages_of,
+)
+from accord.evaluation.findings.preference import STILL_KL
+from accord.evaluation.findings.trends import Trend, correlation, trend
+
+KINDS = ("ppo", "grpo", "online")
+JUDGE, MEAN = "judges/", "/mean"
+SIZES = ("length",)
+"""Judges that measure no quality."""
+FELL_BACK = 0.20
+"""Share of a judge's rise that must be lost again before its fall counts."""
+UNIQUE_LOW, UNIQUE_LOST, UNIQUE_FALL = 0.80, 0.50, 0.10
+"""Share of different completions: warning, problem, and the fall that either needs."""
+ALIKE_HIGH, ALIKE_MOST = 0.50, 0.80
+"""Share of groups whose rewards are all equal: warning, problem."""
+LENGTH_MOVED = 0.30
+"""Relative change of the mean length worth a warning while the reward rises."""
+CUT_HIGH, CUT_MOST = 0.30, 0.70
+"""Share of completions that were cut off: warning, problem."""
+
+
+def reward_name(curves: Curves) -> str:
+    """The metric that holds the mean reward of a roll-out."""
+    return "reward" if "reward" in curves else "objective/scores"
+
+
+def judges(curves: Curves) -> dict[str, str]:
+    """Label to metric of the judges that measure quality."""
+    labels = {m[len(JUDGE) : -len(MEAN)]: m for m in curves if m.startswith(JUDGE)}
+    return {label: metric for label, metric in labels.items() if label not in SIZES}
+
+
+def movement(document: Document) -> Iterator[Finding]:
+    """Whether the policy left the reference, and whether its reward rose."""
+    for stage, config, curves in stages_of(document, KINDS):
+        kl, measured = last(curves, "objective/kl"), measured_kl(document, stage)
+        start, end = first(curves, reward_name(curves)), last(curves, reward_name(curves))
+        if kl is None or start is None or end is None:
+            continue
+        evidence = {"stage": stage, "kl": kl, "evaluated_kl": measured, "reward": [start, end]}
+        path = f"reward {plain(start)} → {plain(end)}, KL {plain(kl)} nats a completion"
+        course = trend(curves[reward_name(curves)])
+        if kl < STILL_KL and (measured is None or measured < STILL_KL):
+            yield Finding(
+                "policy_did_not_move",
+                "problem",
+                f"{stage} did not move its policy: {path}.",
+                evidence,
+                "raise lr or the number of steps, and see that completions of one prompt differ "
+                f"in reward; {_hold(config)}",
+            )
+        elif course is not None and not course.rose():
+            yield Finding(
+                "reward_did_not_rise",
+                "warning",
+                f"{stage} moved its policy, but its reward did not measurably rise: {path}.",
+                evidence,
+                "raise lr or the number of steps, or collect more completions a step",
+            )
+        else:
+            yield Finding("policy_moved", "info", f"{stage} moved: {path}.", evidence)
+
+
+def overoptimised(document: Document) -> Iterator[Finding]:
+    """The reward went on rising while a judge, which was not trained on, fell."""
+    for stage, config, curves in stages_of(document, KINDS):
+        reward = trend(curves.get(reward_name(curves), []))
+        for label, metric in judges(curves).items():
+            judged = trend(curves[metric])
+            if reward is None or judged is None:
+                continue
+            best = judged.best
+            if _fell_back(judged) and reward.rose(best):
+                yield _overoptimised(stage, config["kind"], curves, label, judged, reward)
+            elif reward.rose() and judged.rose():
+                yield Finding(
+                    "judge_follows_reward",
+                    "info",
+                    f"{stage}'s {label}, which it was not trained on, rose with its reward: "
+                    f"{plain(judged.means[0])} → {plain(judged.means[-1])}.",
+                    {"stage": stage, "judge": label, "means": judged.means, "steps": judged.steps},
+                )
+
+
+def _overoptimised(
+    stage: str, kind: str, curves: Curves, label: str, judged: Trend, reward: Trend
+) -> Finding:
+    best = judged.best
+    step, top, end = judged.steps[best], judged.means[best], judged.means[-1]
+    kl = trend(curves.get("objective/kl", []))
+    cost = "" if kl is None else f", KL {plain(kl.means[best], 1)} → {plain(kl.means[-1], 1)} nats"
+    evidence = {
+        "stage": stage, "judge": label, "step": step, "judge_start": judged.means[0],
+        "judge_best": top, "judge_end": end, "reward_then": reward.means[best],
+        "reward_end": reward.means[-1], "kl_then": kl and kl.means[best],
+        "kl_end": kl and kl.means[-1],
+    }  # fmt: skip
+    return Finding(
+        "over_optimised",
+        "problem" if end < judged.means[0] else "warning",
+        f"{stage} is over-optimised: from about step {step:,} its reward rose on "
+        f"({plain(reward.means[best])} → {plain(reward.means[-1])}) while {label}, which it was "
+        f"not trained on, fell ({plain(top)} → {plain(end)}{cost}).",
+        evidence,
+        f"stop at about step {step:,}, {SOFTER[kind]}, or train a better reward model",
+    )
+
+
+def _fell_back(judged: Trend) -> bool:
+    top, start, end = judged.means[judged.best], judged.means[0], judged.means[-1]
+    return judged.fell(judged.best) and top - end > FELL_BACK * (top - start)
+
+
+def judge_left_behind(document: Document) -> Iterator[Finding]:
+    """The evaluation finds more of the learned reward, and not more of what judges measure."""
+    learned = {
+        name
+        for _, config, _ in stages_of(document, ["evaluate"])
+        for name, term in config.get("rewards", {}).items()
+        if term.get("model")
+    }
+    trained = {name for name, _, _ in stages_of(document, KINDS)}
+    rows = {(r["policy"], r["scorer"]): r for r in document.get("comparisons", [])}
+    for (policy, scorer), row in rows.items():
+        judge = rows.get((policy, "vader"))
+        if policy not in trained or scorer not in learned or judge is None:
+            continue
+        if row["ci95"][0] > 0 and judge["ci95"][0] <= 0:
+            yield Finding(
+                "reward_without_judge",
+                "problem" if judge["ci95"][1] < 0 else "warning",
+                f"{policy} gained in the learned {scorer} ({signed(row['difference'])}) and not "
+                f"in vader ({signed(judge['difference'])} [{plain(judge['ci95'][0])}, "
+                f"{plain(judge['ci95'][1])}]).",
+                {"policy": policy, scorer: row, "vader": judge},
+                "train a better reward model, stop earlier, or hold the policy nearer to the "
+                "reference",
+            )
+
+
+def collapse(document: Document) -> Iterator[Finding]:
+    """The share of different completions in a roll-out fell."""
+    for stage, config, curves in stages_of(document, KINDS):
+        start, end = first(curves, "unique"), last(curves, "unique")
+        if start is None or end is None:
+            continue
+        if end < UNIQUE_LOW and start - end > UNIQUE_FALL:
+            yield Finding(
+                "rollouts_repeat",
+                "problem" if end < UNIQUE_LOST else "warning",
+                f"{stage} collapses: {end:.0%} of the completions in a roll-out differ at the end, "
+                f"{start:.0%} at the start.",
+                {"stage": stage, "start": start, "end": end},
+                f"{SOFTER[config['kind']]}, stop earlier, or sample at a higher temperature",
+            )
+
+
+def spread(document: Document) -> Iterator[Finding]:
+    """Groups whose completions all have the same reward teach nothing."""
+    for stage, _, curves in stages_of(document, KINDS):
+        alike = last(curves, "frac_reward_zero_std")
+        if alike is not None and alike > ALIKE_HIGH:
+            yield Finding(
+                "groups_without_spread",
+                "problem" if alike > ALIKE_MOST else "warning",
+                f"{stage}: in {alike:.0%} of the last groups all completions had the same reward; "
+                "such a group gives no gradient.",
+                {"stage": stage, "share": alike, "unique": last(curves, "unique")},
+                "use prompts that are neither always nor never answered well, sample at a higher "
+                "temperature or in larger groups, or set dynamic_sampling",
+            )
+
+
+def length(document: Document) -> Iterator[Finding]:
+    """The length of completions moved while the reward rose: it may be what is paid."""
+    for stage, config, curves in stages_of(document, KINDS):
+        start, end = (at(curves, "completions/mean_length") for at in (first, last))
+        reward = trend(curves.get(reward_name(curves), []))
+        if not start or end is None or reward is None or not reward.rose():
+            continue
+        change = end / start - 1.0
+        if abs(change) > LENGTH_MOVED:
+            sizes = curves["completions/mean_length"]
+            together = correlation(sizes, curves[reward_name(curves)])
+            tie = "" if together is None else f" (correlation {signed(together)} over roll-outs)"
+            yield Finding(
+                "length_drift",
+                "warning",
+                f"{stage}'s completions went from {plain(start, 1)} to {plain(end, 1)} tokens "
+                f"while its reward rose{tie}: the reward may be paid in length.",
+                {"stage": stage, "start": start, "end": end, "correlation": together},
+                "use a reward that length does not move (see the reward model's length "
+                f"correlation), or {SOFTER[config['kind']]}",
+            )
+
+
+def truncation(document: Document) -> Iterator[Finding]:
+    """Most of what is learned from was cut off."""
+    for stage, _, curves in stages_of(document, KINDS):
+        cut = last(curves, "completions/clipped_ratio")
+        if cut is not None and cut > CUT_HIGH:
+            yield Finding(
+                "truncation_dominates",
+                "problem" if cut > CUT_MOST else "warning",
+                f"{stage}: {cut:.0%} of the last completions were cut off at the limit before they "
+                "ended; their reward is that of a fragment.",
+                {"stage": stage, "share": cut, "start": first(curves, "completions/clipped_ratio")},
+                "raise rollout.sampling.max_new_tokens, or set missing_end_penalty",
+            )
+
+
+def _hold(config: Mapping[str, Any]) -> str:
+    key = "kl_coef" if config["kind"] == "ppo" else "beta"
+    return f"{key} {config.get(key, 'as set')} may hold it too tightly"
