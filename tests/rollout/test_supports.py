@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from accord.config.generate import SamplingConfig
+from accord.data.experience import Experience, collate_experience
 from accord.data.packing import Example, Response, collate
 from accord.errors import AccordError
 from accord.model.plan import predicting_hidden
+from accord.objectives.logprobs import token_logps
 from accord.rollout.engine import Engine
 from accord.rollout.sampling import supported, truncated, truncates
 from accord.rollout.score import score_sampled, supports
@@ -102,3 +104,33 @@ def test_supports_are_those_of_each_sequence_alone():
 def test_penalties_have_no_support(of, changes):
     with pytest.raises(AccordError, match="cannot be scored"):
         of(MODELS["llama"], [([1], [2])], SamplingConfig(**changes), 28)
+
+
+@pytest.mark.parametrize("sampling", [*SETTINGS, SamplingConfig(temperature=0.6)], ids=str)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_updates_log_probabilities_are_the_engines(name, sampling):
+    model, k = MODELS[name], 3
+    engine = Engine(model, TOKENIZER)
+    prompts = [prompt for prompt in PROMPTS for _ in range(k)]
+    done = engine.generate(prompts, sampling, range(len(prompts)), batch_size=4)
+    pairs = [(prompt, c.ids) for prompt, c in zip(prompts, done, strict=True)]
+    found = supports(model, pairs, sampling, len(TOKENIZER), engine.forbidden)
+    rows = []
+    for start in range(0, len(prompts), k):
+        group = slice(start, start + k)
+        responses = tuple(Response(c.ids, (True,) * len(c.ids)) for c in done[group])
+        drawn_at = np.array([logp for c in done[group] for logp in c.logps], dtype=np.float32)
+        support = tuple(ids for row in found[group] for ids in row) if truncates(sampling) else None
+        example = Example(tuple(prompts[start]), responses)
+        rows.append(Experience(example, drawn_at, drawn_at, support=support))
+    batch = collate_experience(rows)
+    logps_S, _ = token_logps(
+        predicting_hidden(model, batch),
+        model.head_weight_VD,
+        batch.target_S,
+        temperature=sampling.temperature,
+        forbidden=torch.tensor([27, 28, 29, 30, 31]),  # the pad token and what pads the embedding
+        support=None if batch.support is None else (batch.support.ids_M, batch.support.offsets),
+    )
+    assert logps_S.requires_grad
+    torch.testing.assert_close(logps_S.detach(), batch.old_logps_S, atol=1e-5, rtol=0)
