@@ -55,7 +55,9 @@ def doctor(
 
 
 def check(
-    file: Annotated[str, typer.Argument(help="File, folder, hub:owner/name or pypi: source.")],
+    file: Annotated[
+        str, typer.Argument(help="File, folder, hub:owner/name, pypi: or task: source.")
+    ],
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", help="Folder; counts tokens with it.")
     ] = None,

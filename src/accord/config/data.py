@@ -1,11 +1,12 @@
 """Where rows come from, how they are read, and which of them are held out."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accord.config.base import Strict
 from accord.config.generate import SamplingConfig
+from accord.config.tasks import TASK, parse_task
 
 
 class SourceConfig(Strict):
@@ -46,6 +47,14 @@ class SourceConfig(Strict):
     """Keep int(fraction * sound rows), drawn without replacement from the seed."""
     on_bad_row: Literal["error", "skip"] = "error"
     """Strict by default; `skip` counts them and refuses more than 1 %."""
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        if self.source.startswith(TASK):
+            parse_task(self.source.removeprefix(TASK), self.options)
+        elif self.options:
+            raise ValueError(f"only a source {TASK}name has options; delete them")
+        return self
 
 
 class HeldoutConfig(Strict):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from pydantic import ValidationError
 
 from accord.config.data import SourceConfig
 from accord.data.formats import IDENTICAL, Converter
@@ -15,6 +16,7 @@ from accord.data.rawfile import BadRow, FilteredRow, RawRow
 from accord.data.rows import PairRow, Row
 from accord.data.sources import read
 from accord.data.split import row_text
+from accord.errors import AccordError
 
 SHOWN = 20
 """Bad rows that `lines` prints; `to_json` has all."""
@@ -110,7 +112,7 @@ def check_file(
     Raises:
         AccordError: It cannot be found or read as a whole, is empty, or fits no format.
     """
-    source = source if isinstance(source, SourceConfig) else SourceConfig(source=str(source))
+    source = source if isinstance(source, SourceConfig) else _named(str(source))
     report = CheckReport(source.source)
     convert = Converter(source)
     seen: set[str] = set()
@@ -139,6 +141,15 @@ def check_file(
         if values
     }
     return report
+
+
+def _named(source: str) -> SourceConfig:
+    """A source of that name, without settings."""
+    try:
+        return SourceConfig(source=source)
+    except ValidationError as error:  # a task that isn't there
+        what, _, fix = error.errors()[0]["msg"].removeprefix("Value error, ").partition("; ")
+        raise AccordError(f"{what}.", source, fix) from None
 
 
 def _tokens(row: Row, encode: Callable[[str], list[int]]) -> int:

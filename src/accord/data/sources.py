@@ -13,6 +13,7 @@ from accord.data.pypi import PackageFile
 from accord.data.pypi import read as read_package
 from accord.data.rawfile import BadRow, FilteredRow, RawRow, TextFile
 from accord.data.readers import READERS, read_stream, suffix_of
+from accord.data.tasks import read_task
 from accord.errors import AccordError, did_you_mean
 
 SPLITS = {"test", "validation", "valid", "val", "dev", "eval", "evaluation"}
@@ -118,6 +119,8 @@ def _items(source: SourceConfig, cache: Path, base: Path) -> Iterator[RawRow | B
         )
     elif colon and kind == "hub":
         yield from _hub(rest)
+    elif colon and kind == "task":
+        yield from read_task(rest, source.options)
     else:
         for path in files(source.source, base):
             with path.open("rb") as stream:

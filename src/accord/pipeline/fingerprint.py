@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from accord.config.data import SourceConfig
 from accord.config.references import HUB
 from accord.config.stages import StageConfig
+from accord.config.tasks import TASK
 from accord.errors import AccordError, did_you_mean
 from accord.pipeline.files import hash_file, hash_files, hash_json
 
@@ -78,7 +79,7 @@ def data_hashes(config: StageConfig, base: Path, stage: str) -> dict[str, str]:
     """
     found = {}
     for key, source in sources(config):
-        if not source.source.startswith((HUB, "pypi:")):
+        if not source.source.startswith((HUB, "pypi:", TASK)):
             path = base / Path(source.source).expanduser()
             found[source.source] = _content(path, source.source, f"stages.{stage}.{key}.source")
     return found
