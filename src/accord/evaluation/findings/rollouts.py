@@ -97,7 +97,7 @@ def overoptimised(document: Document) -> Iterator[Finding]:
                     "info",
                     f"{stage}'s {label}, which it was not trained on, rose with its reward: "
                     f"{plain(judged.means[0])} → {plain(judged.means[-1])}.",
-                    {"stage": stage, "judge": label, "means": judged.means, "steps": judged.steps},
+                    {"stage": stage, "judge": label, "means": list(judged.means)},
                 )
 
 

@@ -121,7 +121,7 @@ def critic(document: Document) -> Iterator[Finding]:
                 "warning",
                 f"{stage}'s value function predicts returns no better than their mean: explained "
                 f"variance {plain(parts[-1])} at the end.",
-                {"stage": stage, "explained_variance": parts},
+                {"stage": stage, "explained_variance": list(parts)},
                 "start it from the reward model (critic_from), raise vf_coef, or train for more "
                 "steps",
             )

@@ -1,0 +1,50 @@
+"""Reward models: against chance, counted words, their own confidence and length."""
+
+import pytest
+from planted import named
+
+from accord.evaluation.findings import findings
+
+
+def document(**changes) -> dict:
+    heldout = {
+        "accuracy": 0.87,
+        "ci95": [0.85, 0.89],
+        "ece": 0.03,
+        "length_correlation": 0.1,
+        "baseline": {"accuracy": 0.86, "ci95": [0.84, 0.88]},
+    }
+    return {
+        "stages": {"rm": {"kind": "reward", "config": {}}, "sft": {"kind": "sft", "config": {}}},
+        "heldout": {"rm": heldout | changes, "sft": {"reviews": {"bits_per_byte": 1.6}}},
+    }
+
+
+def test_a_healthy_reward_model():
+    [finding] = findings(document())
+    assert finding["name"] == "reward_model_accuracy" and finding["severity"] == "info"
+    assert "87.0%" in finding["sentence"] and "86.0%" in finding["sentence"]
+    [alone] = findings(document(baseline=None))
+    assert alone["name"] == "reward_model_accuracy" and "ridge" not in alone["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "severity"),
+    [
+        ({"accuracy": 0.52, "ci95": [0.48, 0.56]}, "reward_model_at_chance", "problem"),
+        ({"accuracy": 0.85, "ci95": [0.83, 0.87]}, "reward_model_below_baseline", "warning"),
+        ({"accuracy": 0.80, "ci95": [0.78, 0.82]}, "reward_model_below_baseline", "problem"),
+        ({"ece": 0.15}, "reward_model_miscalibrated", "warning"),
+        ({"length_correlation": 0.7}, "reward_model_reads_length", "warning"),
+        ({"length_correlation": -0.7}, "reward_model_reads_length", "warning"),
+    ],
+)
+def test_planted_failures(changes, name, severity):
+    found = findings(document(**changes))
+    assert [(f["name"], f["severity"]) for f in found if f["severity"] != "info"] == [
+        (name, severity)
+    ]
+    finding = named(found)[name]
+    assert finding["remedy"] and finding["evidence"]["stage"] == "rm"
+    value = next(iter(changes.values()))
+    assert value in finding["evidence"].values()

@@ -1,0 +1,64 @@
+"""What the updates of a policy stage did: each failure planted, and absent from healthy runs."""
+
+import pytest
+from planted import named, policy_stage
+
+from accord.evaluation.findings import findings
+
+FAILURES = [
+    ("ppo", "kl_runaway", {"objective__kl": (0.1, 10.0, 16.0)}, "warning"),
+    ("grpo", "kl_runaway", {"objective__kl": (0.1, 20.0, 40.0)}, "problem"),
+    ("ppo", "steps_too_large", {"val__ratio": (1.0, 1.3)}, "warning"),
+    ("ppo", "steps_too_large", {"val__ratio": (0.8, 1.0)}, "warning"),
+    ("ppo", "steps_too_large", {"policy__clipfrac_avg": (0.1, 0.5)}, "warning"),
+    ("grpo", "steps_too_large", {"clip_ratio__region_mean": (0.0, 0.5)}, "warning"),
+    (
+        "online",
+        "sampler_differs",
+        {"sampling__sampling_logp_difference__mean": (0.1, 0.1)},
+        "problem",
+    ),
+    ("ppo", "entropy_lost", {"policy__entropy_avg": (2.5, 0.5, 0.2)}, "warning"),
+    ("grpo", "entropy_lost", {"entropy": (2.5, 0.5, 0.2)}, "warning"),
+    ("ppo", "critic_explains_nothing", {"critic__vf_explained_var": (-1.0, -0.3)}, "warning"),
+    ("online", "margin_explosion", {"rewards__margins": (0.0, 20.0, 40.0)}, "problem"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "changes", "severity"), FAILURES)
+def test_planted_failures_are_named(kind, name, changes, severity):
+    found = findings(policy_stage(kind, **changes))
+    assert {f["name"] for f in found if f["severity"] != "info"} == {name}
+    finding = named(found)[name]
+    assert finding["severity"] == severity
+    assert finding["evidence"]["stage"] == kind and kind in finding["sentence"]
+    assert finding["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("ppo", {"val__ratio": (1.0, 1.05)}),
+        ("ppo", {"critic__vf_explained_var": (-1.0, 0.2, 0.5)}),  # late, not early
+        ("grpo", {"objective__kl": (0.1, 6.0, 8.0)}),
+        ("grpo", {"entropy": (2.5, 1.2)}),
+    ],
+)
+def test_what_is_no_failure(kind, changes):
+    found = findings(policy_stage(kind, **changes))
+    assert [f["name"] for f in found if f["severity"] != "info"] == []
+
+
+def test_kl_is_held_against_its_target():
+    doc = policy_stage("ppo", objective__kl=(0.1, 5.0, 5.0))
+    doc["stages"]["ppo"]["config"]["kl_target"] = 2.0
+    finding = named(findings(doc))["kl_over_target"]
+    assert finding["severity"] == "warning" and finding["evidence"]["kl_target"] == 2.0
+    doc["stages"]["ppo"]["config"]["kl_target"] = 4.0
+    assert "kl_over_target" not in named(findings(doc))
+
+
+def test_the_remedy_names_the_stages_own_key():
+    for kind, key in (("ppo", "kl_coef"), ("grpo", "beta"), ("online", "beta")):
+        found = named(findings(policy_stage(kind, objective__kl=(0.1, 40.0))))
+        assert key in found["kl_runaway"]["remedy"]
