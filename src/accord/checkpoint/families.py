@@ -57,6 +57,7 @@ class Family:
     Args:
         model_type: Its `model_type` in config.json.
         architecture: Its class with a language-model head.
+        scorer: Its class with a head for labels.
         base: What names start with in a folder that has the head, and not in one without.
         needs: What a config must be for this family to express it.
         rules: The tensors of a config, all of them.
@@ -69,6 +70,7 @@ class Family:
 
     model_type: str
     architecture: str
+    scorer: str
     base: str
     needs: tuple[Need, ...]
     rules: Callable[[ModelConfig], list[Rule]]
@@ -83,8 +85,8 @@ class Family:
         return [f"{need.key}: {need.reason}" for need in self.needs if not need.holds(config)]
 
     def full_name(self, name: str) -> str:
-        """A stored name as it stands in a folder with a language-model head."""
-        bare = not name.startswith((self.base, "lm_head."))
+        """A stored name as it stands in a folder with a head."""
+        bare = not name.startswith((self.base, "lm_head.", "score."))
         return self.base + name if bare else name
 
     def is_ignored(self, name: str, config: ModelConfig) -> bool:
@@ -242,6 +244,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             model_type="llama",
             architecture="LlamaForCausalLM",
+            scorer="LlamaForSequenceClassification",
             base="model.",
             needs=(
                 _is("position", "rope", "positions are rotary"),
@@ -269,6 +272,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             model_type="gpt2",
             architecture="GPT2LMHeadModel",
+            scorer="GPT2ForSequenceClassification",
             base="transformer.",
             needs=(
                 _is("position", "learned", "positions are learned"),

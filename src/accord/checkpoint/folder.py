@@ -6,8 +6,8 @@ Only safetensors and JSON are read: nothing is unpickled and no code of a folder
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,27 +71,49 @@ def save_model(
         AccordError: No Hugging Face family expresses the model.
     """
     config = decoder.config
-    family = family_of(config)
-    special = _special_ids(tokenizer)
     own = decoder.state_dict() if weights is None else weights
     stored = dtype or own["embedding.weight"].dtype
-    folder = Path(folder)
+    hf = config_to_hf(config, special_ids(tokenizer), dtype_name(stored))
+    with written_aside(Path(folder)) as aside:
+        write_weights(aside, family_of(config).rules(config), own, stored, shard_bytes)
+        write_texts(aside, tokenizer, config.max_position_embeddings, card)
+        write_json(aside / GENERATION, _generation(tokenizer))
+        write_json(aside / CONFIG, hf)
+
+
+@contextmanager
+def written_aside(folder: Path) -> Iterator[Path]:
+    """A folder to write a model's files in; they are moved into place where all goes well."""
     aside = folder / ".saving"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    write_weights(aside, family.rules(config), own, stored, shard_bytes)
+    yield aside
+    _move_into_place(aside, folder)
+
+
+def write_texts(
+    folder: Path, tokenizer: "Tokenizer | None", positions: int, card: str | None
+) -> None:
+    """Write the tokenizer's files and the model card, where there are any."""
     if tokenizer is not None:
-        tokenizer.save(aside, model_max_length=config.max_position_embeddings)
+        tokenizer.save(folder, model_max_length=positions)
     if card is not None:
-        (aside / CARD).write_text(card, encoding="utf-8")
-    generation: dict[str, int | list[int]] = {
-        key: value for key, value in special.to_json().items() if value is not None
+        (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype as config.json names it."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _generation(tokenizer: "Tokenizer | None") -> dict[str, int | list[int]]:
+    """The content of generation_config.json."""
+    found: dict[str, int | list[int]] = {
+        key: value for key, value in special_ids(tokenizer).to_json().items() if value is not None
     }
     if tokenizer is not None and (turn_ends := _turn_ends(tokenizer)):
-        generation["eos_token_id"] = [tokenizer.end_id, *turn_ends]
-    write_json(aside / GENERATION, generation)
-    write_json(aside / CONFIG, config_to_hf(config, special, str(stored).removeprefix("torch.")))
-    _move_into_place(aside, folder)
+        found["eos_token_id"] = [tokenizer.end_id, *turn_ends]
+    return found
 
 
 def load_config(folder: str | Path) -> ModelConfig:
@@ -101,7 +123,7 @@ def load_config(folder: str | Path) -> ModelConfig:
         AccordError: No such folder or config.json, or a model that Accord does not compute.
     """
     path = Path(folder) / CONFIG
-    return config_from_hf(_read_config(Path(folder)), str(path))
+    return config_from_hf(read_config(Path(folder)), str(path))
 
 
 def load_model(
@@ -118,7 +140,7 @@ def load_model(
         AccordError: No such model, no safetensors, tensors missing, left over or of another shape.
     """
     folder = Path(folder)
-    hf = _read_config(folder)
+    hf = read_config(folder)
     config = config_from_hf(hf, str(folder / CONFIG))
     family = family_from_hf(hf)
     with ExitStack() as stack:
@@ -129,7 +151,7 @@ def load_model(
         check(stored, rules, ours, family, config, str(folder))
         dtype = dtype or stored[rules[0].theirs].get().dtype
         decoder = decoder.to(dtype).to_empty(device=device)
-        fill(decoder, rules, stored, ours)
+        fill(dict(decoder.named_parameters()), rules, stored, ours)
     return decoder
 
 
@@ -140,7 +162,7 @@ def model_fingerprint(folder: str | Path) -> str:
         AccordError: No such model.
     """
     folder = Path(folder)
-    _read_config(folder)
+    read_config(folder)
     digest = sha256()
     for path in (folder / CONFIG, *weight_files(folder)):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
@@ -158,7 +180,8 @@ def _turn_ends(tokenizer: "Tokenizer") -> list[int]:
     return sorted(stop_ids(tokenizer) - {tokenizer.end_id})
 
 
-def _special_ids(tokenizer: "Tokenizer | None") -> SpecialIds:
+def special_ids(tokenizer: "Tokenizer | None") -> SpecialIds:
+    """The ids that config.json names."""
     if tokenizer is None:
         return SpecialIds()
     return SpecialIds(tokenizer.bos_id, tokenizer.end_id, tokenizer.pad_id)
@@ -188,7 +211,12 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """A folder's config.json.
+
+    Raises:
+        AccordError: No such folder, or no JSON object in it by that name.
+    """
     path = folder / CONFIG
     if not folder.is_dir():
         raise AccordError(

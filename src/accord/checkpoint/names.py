@@ -74,7 +74,15 @@ def config_from_hf(hf: Mapping[str, Any], where: str = "config.json") -> ModelCo
         AccordError: An unknown family, another head, a setting that Accord does not compute, remote
             code, quantised weights, a missing key.
     """
-    family = family_from_hf(hf, where)
+    return shape_from_hf(hf, family_from_hf(hf, where), where)
+
+
+def shape_from_hf(hf: Mapping[str, Any], family: Family, where: str) -> ModelConfig:
+    """The config of a config.json whose family is known.
+
+    Raises:
+        AccordError: A setting that Accord does not compute, quantised weights, a missing key.
+    """
     _check_supported(hf, family, where)
     try:
         common = {"vocab_size": hf["vocab_size"], **family.from_hf({**family.defaults, **hf})}
@@ -98,13 +106,15 @@ def family_from_hf(hf: Mapping[str, Any], where: str = "config.json") -> Family:
     Raises:
         AccordError: It is unknown, or the folder needs code of its own, or has another head.
     """
-    if "auto_map" in hf:
-        raise AccordError(
-            "The model needs code of its own (auto_map), which Accord never runs.",
-            where,
-            "Convert it to a native architecture first.",
-        )
+    refuse_code(hf, where)
     name = str(hf.get("model_type"))
+    if is_scorer(hf):
+        raise AccordError(
+            f"The folder holds a reward model ({', '.join(hf.get('architectures') or [name])}): it "
+            "scores text and predicts none." + (f" {NO_EXPORT}" if name == BIDIRECTIONAL else ""),
+            where,
+            "Give a language model; a reward model is named where rewards are (rewards: model).",
+        )
     if name not in FAMILIES:
         raise AccordError(
             f"Unknown model_type '{name}'; {did_you_mean(name, FAMILIES)}", where, _READ_HERE
@@ -117,6 +127,32 @@ def family_from_hf(hf: Mapping[str, Any], where: str = "config.json") -> Family:
                 f"The folder holds a {architecture}, not a {family.architecture}.", where
             )
     return family
+
+
+BIDIRECTIONAL = "accord-bidirectional"
+"""The `model_type` of a scorer that no Hugging Face class computes."""
+NO_EXPORT = (
+    "It reads in both directions and averages over all tokens, which no Hugging Face class of its "
+    "family does, so it cannot be exported: only Accord loads it."
+)
+
+
+def is_scorer(hf: Mapping[str, Any]) -> bool:
+    """Whether a config.json is that of a model with a head for labels."""
+    scorers = {family.scorer for family in FAMILIES.values()}
+    return hf.get("model_type") == BIDIRECTIONAL or bool(
+        scorers.intersection(hf.get("architectures") or ())
+    )
+
+
+def refuse_code(hf: Mapping[str, Any], where: str) -> None:
+    """Refuse a folder that needs code of its own."""
+    if "auto_map" in hf:
+        raise AccordError(
+            "The model needs code of its own (auto_map), which Accord never runs.",
+            where,
+            "Convert it to a native architecture first.",
+        )
 
 
 _READ_HERE = "Give a folder of a family that Accord reads."

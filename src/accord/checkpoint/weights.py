@@ -17,7 +17,6 @@ from torch import Tensor
 from accord.checkpoint.families import Family, Rule
 from accord.config.model import ModelConfig
 from accord.errors import AccordError
-from accord.model.decoder import Decoder
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _SHOWN = 8
@@ -182,13 +181,12 @@ def check(
 
 @torch.no_grad()
 def fill(
-    decoder: Decoder,
+    weights: Mapping[str, Tensor],
     rules: list[Rule],
     stored: Mapping[str, Stored],
     ours: Mapping[str, torch.Size],
 ) -> None:
-    """Copy every stored tensor to its place in the model."""
-    weights = dict(decoder.named_parameters())
+    """Copy every stored tensor to its place among a model's weights."""
     for rule in rules:
         for name, value in rule.unpack(stored[rule.theirs].get(), ours).items():
             weights[name].copy_(value)

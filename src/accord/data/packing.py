@@ -144,14 +144,13 @@ def collate(examples: Sequence[Example]) -> TokenBatch:
     starts = np.cumsum([0, *lengths[:-1]])
     responses = [response for example in examples for response in example.responses]
     counts = np.cumsum([0, *[len(example.responses) for example in examples[:-1]]])
-    grid_GT, segment_GT, parent_GT = _grid(layouts, starts)
     predict_S = np.concatenate([lay.predict + at for lay, at in zip(layouts, starts, strict=True)])
     references = [example.reference for example in examples]
     margins = [example.margin for example in examples]
     return TokenBatch(
         ids_N=torch.from_numpy(np.concatenate([layout.ids for layout in layouts])),
         position_N=torch.from_numpy(np.concatenate([layout.position for layout in layouts])),
-        layout=Layout(grid_GT, segment_GT, parent_GT),
+        layout=place([(layout.segment, layout.parent) for layout in layouts], starts),
         predict_S=torch.from_numpy(predict_S),
         target_S=torch.from_numpy(np.concatenate([layout.target for layout in layouts])),
         weight_S=torch.ones(len(predict_S)),
@@ -204,29 +203,33 @@ def _lay_out(example: Example) -> _Laid:
     return _Laid(*(np.asarray(values, dtype=np.int64) for values in arrays))
 
 
-def _grid(
-    layouts: Sequence[_Laid], starts: NDArray[np.int64]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Place examples on the rows of the attention grid, first fit by decreasing length."""
-    lengths = [len(layout.ids) for layout in layouts]
+def place(parts: Sequence[tuple[Ids, Ids]], starts: NDArray[np.int64]) -> Layout:
+    """Place parts of a stream on the rows of the attention grid, first fit by decreasing length.
+
+    Args:
+        parts: Segment and parent segment of each token, numbered from 0 in each part.
+        starts: Where in the stream each part begins.
+    """
+    lengths = [len(segment) for segment, _ in parts]
     width = max(lengths)
     rows: list[list[int]] = []
     free: list[int] = []
-    for example in sorted(range(len(layouts)), key=lambda i: (-lengths[i], i)):
-        row = next((r for r, room in enumerate(free) if room >= lengths[example]), None)
+    for part in sorted(range(len(parts)), key=lambda i: (-lengths[i], i)):
+        row = next((r for r, room in enumerate(free) if room >= lengths[part]), None)
         if row is None:
             rows.append([])
             free.append(width)
             row = len(rows) - 1
-        rows[row].append(example)
-        free[row] -= lengths[example]
+        rows[row].append(part)
+        free[row] -= lengths[part]
     grid, segment, parent = (np.full((len(rows), width), -1, dtype=np.int64) for _ in range(3))
     for r, members in enumerate(rows):
         column, opened = 0, 0
-        for example in members:
-            layout, end = layouts[example], column + lengths[example]
-            grid[r, column:end] = starts[example] + np.arange(lengths[example])
-            segment[r, column:end] = opened + layout.segment
-            parent[r, column:end] = opened + layout.parent
-            column, opened = end, opened + int(layout.segment.max()) + 1
-    return torch.from_numpy(grid), torch.from_numpy(segment), torch.from_numpy(parent)
+        for part in members:
+            own, above = parts[part]
+            end = column + lengths[part]
+            grid[r, column:end] = starts[part] + np.arange(lengths[part])
+            segment[r, column:end] = opened + own
+            parent[r, column:end] = opened + above
+            column, opened = end, opened + int(own.max()) + 1
+    return Layout(*(torch.from_numpy(cells) for cells in (grid, segment, parent)))

@@ -68,6 +68,11 @@ class Plan:
         segment_BT = torch.where(real_BT, 0, -1).to(device)
         return cls(Layout(grid_BT, segment_BT, segment_BT))
 
+    @staticmethod
+    def bidirectional(layout: Layout) -> "Plan":
+        """A plan in which every token sees its whole segment, later tokens too; no parents."""
+        return _Bidirectional(layout)
+
     def __call__(
         self, layer: int, q_NHd: Tensor, k_NKd: Tensor, v_NKd: Tensor, window: int | None
     ) -> Tensor:
@@ -114,6 +119,23 @@ class Plan:
         # a token's position in its sequence is the number of tokens before it that it sees
         position_GT = sees.sum(-1)
         return sees & (position_GT[:, :, None] - position_GT[:, None, :] < window)
+
+
+class _Bidirectional(Plan):
+    """Every token of a segment sees every other; a window is a distance to both sides."""
+
+    def on_grid(self, q_GHTd: Tensor, k_GKTd: Tensor, v_GKTd: Tensor, window: int | None) -> Tensor:
+        """Attention on the grid, [G, H, T, d]."""
+        return attention(q_GHTd, k_GKTd, v_GKTd, self.bias(window, q_GHTd.dtype))
+
+    def visible(self, window: int | None) -> Tensor:
+        """True where the token of a row (axis 1) sees that of a column (axis 2), [G, T, T]."""
+        segment_GT = self._layout.segment_GT
+        sees = segment_GT[:, :, None] == segment_GT[:, None, :]
+        if window is None:
+            return sees
+        column_T = torch.arange(self.shape[1], device=segment_GT.device)
+        return sees & ((column_T[:, None] - column_T).abs() < window)
 
 
 def predicting_hidden(model: Callable[..., Tensor], batch: TokenBatch) -> Tensor:
