@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.evaluation.corpus import copied_share, corpus_statistics, distinct, ngrams
-from accord.evaluation.samples import Prompt, Sample, judged_text
+from accord.evaluation.samples import Sample
 
 
 def test_distinct_2_by_hand():
@@ -62,9 +62,3 @@ def test_copied_share_equals_brute_force(written, corpus):
     hits = sum(any(f" {' '.join(run)} " in line for line in lines) for run in runs)
     want = hits / len(runs) if runs else 0.0
     assert copied_share({"p": written}, corpus, n)["p"] == pytest.approx(want)
-
-
-def test_a_continuation_is_judged_with_its_opening():
-    sample = Sample(" a triumph", (1,), True, 1)
-    assert judged_text(Prompt("", "This is", (1,), True), sample) == "This is a triumph"
-    assert judged_text(Prompt("", "Review it.", (1,), False), sample) == " a triumph"

@@ -30,6 +30,10 @@ def settings(**changes) -> EvaluateStage:
     )
 
 
+def no_models(name: str):
+    raise AssertionError(f"the reward model {name} was asked for")
+
+
 @pytest.fixture(scope="module")
 def policies(make_policy):
     return {"sft": make_policy("sft", 1), "dpo": make_policy("dpo", 2)}
@@ -43,13 +47,13 @@ def prompts(policies):
 
 @pytest.fixture(scope="module")
 def found(policies, prompts):
-    return evaluate(settings(), prompts, policies.__getitem__, [], seed=3)
+    return evaluate(settings(), prompts, policies.__getitem__, no_models, [], seed=3)
 
 
 def test_same_seed_same_numbers(found, policies, prompts):
-    again = evaluate(settings(), prompts, policies.__getitem__, [], seed=3)
+    again = evaluate(settings(), prompts, policies.__getitem__, no_models, [], seed=3)
     assert json.dumps(found) == json.dumps(again)
-    other = evaluate(settings(), prompts, policies.__getitem__, [], seed=4)
+    other = evaluate(settings(), prompts, policies.__getitem__, no_models, [], seed=4)
     assert other["samples"] != found["samples"]
 
 
@@ -90,14 +94,19 @@ def test_histograms_count_every_completion(found):
 def test_copies_only_where_a_corpus_was_named(found, policies, prompts):
     assert "copies" not in found["policies"]["sft"]["statistics"]
     named = settings(copies_from=[{"source": "x.txt"}], scorers=["length"])
-    with_copies = evaluate(named, prompts, policies.__getitem__, ["a text"], seed=3)
+    with_copies = evaluate(named, prompts, policies.__getitem__, no_models, ["a text"], seed=3)
     assert with_copies["policies"]["sft"]["statistics"]["copies"] == 0.0
     assert "positive" not in with_copies["policies"]["sft"]["statistics"]
 
 
 def test_a_reference_outside_the_policies_is_measured_too(policies, prompts):
     found = evaluate(
-        settings(policies=["dpo"], scorers=["length"]), prompts, policies.__getitem__, [], seed=3
+        settings(policies=["dpo"], scorers=["length"]),
+        prompts,
+        policies.__getitem__,
+        no_models,
+        [],
+        seed=3,
     )
     assert list(found["policies"]) == ["sft", "dpo"]
 
@@ -110,7 +119,7 @@ def test_a_wrong_scorer_is_told_before_anything_is_sampled(policies, prompts):
         return policies[name]
 
     with pytest.raises(AccordError, match="no scorer 'lenght'"):
-        evaluate(settings(scorers=["vader", "lenght"]), prompts, load, [], seed=3)
+        evaluate(settings(scorers=["vader", "lenght"]), prompts, load, no_models, [], seed=3)
     assert asked == ["sft"]
 
 
@@ -118,13 +127,47 @@ def test_another_tokenizer_is_refused(policies, prompts):
     other = Tokenizer.train(["quite other text"], vocab_size=262)
     strange = {**policies, "dpo": Policy("dpo", policies["dpo"].model, other)}
     with pytest.raises(AccordError, match="another tokenizer"):
-        evaluate(settings(), prompts, strange.__getitem__, [], seed=3)
+        evaluate(settings(), prompts, strange.__getitem__, no_models, [], seed=3)
 
 
 def test_another_chat_template_is_not_another_tokenizer(policies, prompts):
     templated = policies["dpo"].tokenizer.with_chat_template("alpaca")
     dpo = Policy("dpo", policies["dpo"].model, templated)
-    found = evaluate(
-        settings(scorers=["length"]), prompts, {**policies, "dpo": dpo}.__getitem__, [], seed=3
-    )
+    both = {**policies, "dpo": dpo}
+    found = evaluate(settings(scorers=["length"]), prompts, both.__getitem__, no_models, [], seed=3)
     assert list(found["policies"]) == ["sft", "dpo"]
+
+
+def test_rewards_are_scorers_by_the_names_they_are_given(policies, prompts):
+    loaded = []
+
+    def load_reward(name: str):
+        loaded.append(name)
+        return lambda answers: [10.0 * answer.tokens for answer in answers]
+
+    rewards = {
+        "long": {"model": "rm", "weight": 3.0},
+        "word": {"function": "regex", "options": {"pattern": "film"}},
+    }
+    found = evaluate(
+        settings(scorers=["length"], rewards=rewards),
+        prompts,
+        policies.__getitem__,
+        load_reward,
+        [],
+        seed=3,
+    )
+    assert loaded == ["rm"]
+    names = ["length", "long", "word"]
+    assert list(found["histograms"]) == found["protocol"]["scorers"] == names
+    assert found["protocol"]["rewards"]["long"] == {"model": "rm"}
+    assert [row["scorer"] for row in found["comparisons"]] == names
+    for policy in found["policies"].values():
+        scores = policy["scores"]
+        assert scores["long"]["mean"] == pytest.approx(10 * scores["length"]["mean"])
+
+
+def test_a_reward_has_a_name_of_its_own(policies, prompts):
+    taken = settings(scorers=["fluency"], rewards={"length": {"function": "length"}})
+    with pytest.raises(AccordError, match="A reward is called 'length', as a scorer is"):
+        evaluate(taken, prompts, policies.__getitem__, no_models, [], seed=3)

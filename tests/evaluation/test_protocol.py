@@ -77,6 +77,16 @@ def test_rows_with_turns_give_their_prompt_or_an_opening(row, make_policy):
     assert (begun.text, begun.continues) == ("This is", True)
 
 
+def test_prompts_keep_the_columns_and_the_place_of_their_row(make_policy):
+    row = ChatRow(prompt=USER, completion=REVIEW, extra={"answer": "5"}, where="a.jsonl:2")
+    [asked] = fixed_prompts(config(), [row], make_policy("sft", 1))
+    assert (asked.extra, asked.where, asked.messages) == ({"answer": "5"}, "a.jsonl:2", USER)
+    [begun] = fixed_prompts(config(first_words=2), [row], make_policy("sft", 1))
+    assert (begun.extra, begun.messages) == ({"answer": "5"}, USER)
+    [alone] = fixed_prompts(config(first_words=2), [TextRow("So it is")], make_policy("sft", 1))
+    assert (alone.extra, alone.messages) == ({}, ())
+
+
 def test_written_prompts_come_first(make_policy, tokenizer):
     policy = make_policy("sft", 1)
     found = fixed_prompts(
@@ -119,6 +129,14 @@ def test_the_same_policy_gives_the_same_samples(make_policy):
     for sample in first:
         assert sample.ended == (sample.length < len(sample.ids))
         assert sample.ended or sample.length == 6
+
+
+def test_what_ended_a_completion_is_no_part_of_its_length(make_policy):
+    sampling = SamplingConfig(max_new_tokens=12, stop=("e",))
+    names = [chr(65 + i) for i in range(12)]
+    drawn = sample_policy(make_policy("sft", 1), prompts_of(*names), sampling, 1, seed=5)
+    assert {sample.ended for sample in drawn} == {True, False}
+    assert all(sample.length == len(sample.ids) - sample.ended for sample in drawn)
 
 
 def test_kl_is_measured_on_the_policy_itself():

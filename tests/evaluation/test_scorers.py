@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from accord.errors import AccordError
-from accord.evaluation.samples import Prompt, Sample
+from accord.evaluation.samples import Prompt, Sample, answer_of
 from accord.evaluation.scorers import SCORERS, scorer
 
 
@@ -63,3 +63,15 @@ def test_every_scorer_gives_a_number_for_every_completion(name, make_policy):
     samples = [Sample("", (0,), True, 0), Sample(" good", (5, 6, 0), True, 2)]
     found = scorer(name, make_policy("sft", 1))([prompt("This", True)] * 2, samples)
     assert [type(value) for value in found] == [float, float]
+
+
+def test_rewards_see_what_was_drawn_and_the_prompts_row():
+    row = {"answer": "3"}
+    asked = Prompt("id", "1+2=", (1, 2), False, (), extra=row, where="a.jsonl:4")
+    cut = answer_of(asked, Sample(" 3", (7, 8), False, 2))
+    assert (cut.prompt, cut.completion, cut.text) == ("1+2=", " 3", " 3")
+    assert (cut.prompt_ids, cut.ids, cut.finished, cut.tokens) == ((1, 2), (7, 8), "length", 2)
+    assert (cut.extra, cut.name, cut.messages) == (row, "a.jsonl:4", ())
+    written = answer_of(prompt("1+2=", continues=True), Sample(" 3", (7, 0), True, 1))
+    assert (written.text, written.finished, written.tokens) == ("1+2= 3", "end", 1)
+    assert (written.name, written.messages) == ("p", None)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from accord.config.rewards import RewardTerm
 from accord.config.stages import EvaluateStage
 from accord.errors import AccordError
 from accord.evaluation.corpus import copied_share, corpus_statistics
 from accord.evaluation.likelihood import Policy, sequence_kl
 from accord.evaluation.protocol import sample_policy, untouched
 from accord.evaluation.samples import Prompt, Sample
-from accord.evaluation.scorers import scorer
+from accord.evaluation.scorers import Score, scorers
 from accord.evaluation.statistics import (
     Floats,
     bootstrap,
@@ -22,6 +23,7 @@ from accord.evaluation.statistics import (
     paired_difference,
     win_rate,
 )
+from accord.rewards.total import LoadModel
 
 Loader = Callable[[str], Policy]
 
@@ -47,14 +49,14 @@ class Measurements:
         """Policies, the reference first."""
         return list(self.samples)
 
-    def add(self, policy: Policy, reference: Policy) -> None:
+    def add(self, policy: Policy, reference: Policy, judges: Mapping[str, Score]) -> None:
         """Draw from a policy, score what it wrote and measure its KL from the reference."""
         config, count = self.config, self.config.samples_per_prompt
         samples = sample_policy(policy, self.prompts, config.sampling, count, self.seed)
         self.samples[policy.name] = samples
         self.scores[policy.name] = {
-            name: np.array(scorer(name, reference)(self.per_prompt, samples)).reshape(-1, count)
-            for name in config.scorers
+            name: np.array(judge(self.per_prompt, samples)).reshape(-1, count)
+            for name, judge in judges.items()
         }
         self.kl[policy.name] = self._kl(policy, reference)
 
@@ -77,6 +79,7 @@ def evaluate(
     config: EvaluateStage,
     prompts: Sequence[Prompt],
     load: Loader,
+    load_reward: LoadModel,
     copies_from: Iterable[str],
     seed: int,
 ) -> dict[str, Any]:
@@ -86,6 +89,7 @@ def evaluate(
         config: The evaluate stage's settings.
         prompts: From `protocol.fixed_prompts`.
         load: Name of a policy to the policy, ready on its device.
+        load_reward: Name of a reward model to the reward it gives.
         copies_from: Training texts in which copied 8-grams are looked for; may be empty.
         seed: Of samples and intervals.
 
@@ -94,16 +98,16 @@ def evaluate(
         `comparisons`, `samples`, `protocol`.
 
     Raises:
-        AccordError: If a policy does not share the reference's tokenizer, or a scorer is unknown.
+        AccordError: If a policy does not share the reference's tokenizer, or a scorer is unknown
+            or fails.
     """
     reference = load(config.reference)
-    for name in config.scorers:
-        scorer(name, reference)  # a wrong name is told before an hour of sampling
+    judges = scorers(config, reference, load_reward)  # mistakes are told before any sampling
     measured = Measurements(config, prompts, seed)
     for name in dict.fromkeys((config.reference, *config.policies)):
         policy = reference if name == config.reference else load(name)
         _same_tokenizer(policy, reference)
-        measured.add(policy, reference)
+        measured.add(policy, reference, judges)
     return to_json(measured, _copies(measured, copies_from) if config.copies_from else {})
 
 
@@ -120,12 +124,7 @@ def to_json(measured: Measurements, copies: Mapping[str, float]) -> dict[str, An
 
 def _same_tokenizer(policy: Policy, reference: Policy) -> None:
     """Refuse a policy for which ids mean other tokens; its chat template may differ."""
-    ours, theirs = policy.tokenizer, reference.tokenizer
-    if ours.fingerprint == theirs.fingerprint:
-        return
-    if len(ours) != len(theirs) or any(
-        ours.decode([i]) != theirs.decode([i]) for i in range(len(theirs))
-    ):
+    if not policy.tokenizer.same_ids(reference.tokenizer):
         raise AccordError(
             f"'{policy.name}' has another tokenizer than the reference '{reference.name}'.",
             "policies",
@@ -156,7 +155,7 @@ def _copies(measured: Measurements, corpus: Iterable[str]) -> dict[str, float]:
 
 def _histograms(measured: Measurements) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    for name in measured.config.scorers:
+    for name in measured.scores[measured.names[0]]:
         columns = [measured.scores[policy][name] for policy in measured.names]
         edges, counts = histogram(columns)
         out[name] = {"edges": edges, "counts": dict(zip(measured.names, counts, strict=True))}
@@ -209,11 +208,17 @@ def _samples(measured: Measurements) -> list[dict[str, Any]]:
     ]
 
 
+def _described(term: RewardTerm) -> dict[str, Any]:
+    """What a reward is, its weight left out: scores are not added up."""
+    return term.model_dump(mode="json", exclude={"weight"}, exclude_defaults=True)
+
+
 def _protocol(config: EvaluateStage, prompts: int, seed: int) -> dict[str, Any]:
     return {
         "reference": config.reference,
         "policies": list(config.policies),
-        "scorers": list(config.scorers),
+        "scorers": [*config.scorers, *config.rewards],
+        "rewards": {name: _described(term) for name, term in config.rewards.items()},
         "prompts": prompts,
         "shown": config.shown,
         "samples_per_prompt": config.samples_per_prompt,

@@ -6,6 +6,7 @@ Sample k of a prompt has the same seed for every policy, so differences are pair
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from accord.config.generate import SamplingConfig
 from accord.config.stages import PromptsConfig
@@ -42,6 +43,7 @@ def fixed_prompts(
             break
         prompt = _from_row(row, config.first_words, policy, template)
         if prompt is not None:
+            prompt = replace(prompt, extra=row.extra, where=row.where)
             drawn.setdefault(prompt.id, prompt)
     prompts = [*written, *drawn.values()]
     if not prompts:
@@ -87,7 +89,7 @@ def sample_policy(
             text=drawn.text,
             ids=drawn.ids,
             ended=drawn.finished != "length",
-            length=len(drawn.ids) - (drawn.ids[-1] in engine.end_ids),
+            length=len(drawn.ids) - (drawn.finished != "length"),
         )
         for drawn in engine.generate(asked, sampling, seeds(prompts, samples_per_prompt, seed))
     ]
@@ -126,7 +128,7 @@ def _answered(messages: Messages, policy: Policy, template: str | None) -> Promp
     """A prompt that a response answers."""
     ids = tuple(prompt_ids(messages, policy.tokenizer, template))
     text = "\n".join(message.content for message in messages)
-    return Prompt(digest([text, False]), text, ids, continues=False)
+    return Prompt(digest([text, False]), text, ids, continues=False, messages=messages)
 
 
 def _continued(row: Row, count: int, policy: Policy, template: str | None) -> Prompt | None:
@@ -153,4 +155,4 @@ def _opened(before: Messages, text: str, policy: Policy, template: str | None) -
         ids = prompt_ids(before, tokenizer, template) + tokenizer.encode(text)
     else:
         ids = prompt_ids((Message("text", text),), tokenizer)
-    return Prompt(digest([text, True]), text, tuple(ids), continues=True)
+    return Prompt(digest([text, True]), text, tuple(ids), continues=True, messages=before)

@@ -1,6 +1,11 @@
 """What is evaluated: prompts, and what a policy wrote after them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from accord.rewards.answer import Answer
+from accord.text.messages import Messages
 
 
 @dataclass(frozen=True)
@@ -13,12 +18,18 @@ class Prompt:
         ids: The token ids after which a completion starts.
         continues: Whether the completion goes on in the same text (an opening of held-out text)
             rather than answering a turn of chat.
+        messages: The turns before the response; none: unknown.
+        extra: Columns of the row it was taken from that rewards may judge by.
+        where: `file:line` of that row.
     """
 
     id: str
     text: str
     ids: tuple[int, ...]
     continues: bool
+    messages: Messages | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,16 @@ class Sample:
     length: int
 
 
-def judged_text(prompt: Prompt, sample: Sample) -> str:
-    """The text that a reader would judge: the whole text for a continuation, else the answer."""
-    return prompt.text + sample.text if prompt.continues else sample.text
+def answer_of(prompt: Prompt, sample: Sample) -> Answer:
+    """The completion as rewards see it."""
+    return Answer(
+        prompt=prompt.text,
+        completion=sample.text,
+        prompt_ids=prompt.ids,
+        ids=sample.ids,
+        finished="end" if sample.ended else "length",
+        continues=prompt.continues,
+        extra=prompt.extra,
+        name=prompt.where or prompt.id,
+        messages=prompt.messages,
+    )

@@ -1,49 +1,31 @@
-"""Scorers: a table of functions from prompts and completions to numbers. A new one is a row."""
+"""Scorers: functions from prompts and completions to numbers; by name, or any reward's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from accord.config.rewards import RewardTerm
+from accord.config.stages import EvaluateStage
 from accord.errors import AccordError, did_you_mean
 from accord.evaluation.likelihood import Policy, sequence_logps
-from accord.evaluation.samples import Prompt, Sample, judged_text
+from accord.evaluation.samples import Prompt, Sample, answer_of
+from accord.rewards.answer import Reward
+from accord.rewards.functions import reward_function
+from accord.rewards.total import LoadModel, reward_of
 
 Score = Callable[[Sequence[Prompt], Sequence[Sample]], list[float]]
 
 
-def vader(_: Policy) -> Score:
-    """Sentiment of the text from −1 to 1: VADER's compound score.
-
-    Raises:
-        AccordError: If vaderSentiment is not installed.
-
-    Source: Hutto & Gilbert, ICWSM 2014.
-    """
-    try:
-        from vaderSentiment.vaderSentiment import (  # noqa: PLC0415 - an optional dependency
-            SentimentIntensityAnalyzer,
-        )
-    except ImportError as missing:
-        raise AccordError(
-            "The scorer 'vader' needs vaderSentiment, which is not installed.",
-            where="scorers",
-            fix="pip install 'accord[rewards]'",
-        ) from missing
-    analyzer = SentimentIntensityAnalyzer()
-
-    def score(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> list[float]:
-        pairs = zip(prompts, samples, strict=True)
-        return [analyzer.polarity_scores(judged_text(p, s))["compound"] for p, s in pairs]
-
-    return score
+def rewarded(reward: Reward) -> Score:
+    """A reward as a scorer."""
+    return partial(_rewards, reward)
 
 
-def length(_: Policy) -> Score:
-    """Tokens of the completion, the one that ended it left out."""
+def _rewards(reward: Reward, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> list[float]:
+    return reward([answer_of(p, s) for p, s in zip(prompts, samples, strict=True)])
 
-    def score(_: Sequence[Prompt], samples: Sequence[Sample]) -> list[float]:
-        return [float(sample.length) for sample in samples]
 
-    return score
+def _function(name: str, _: Policy) -> Score:
+    return rewarded(reward_function(RewardTerm(function=name)))
 
 
 def fluency(reference: Policy) -> Score:
@@ -58,8 +40,8 @@ def _mean_logps(
 
 
 SCORERS: Mapping[str, Callable[[Policy], Score]] = {
-    "vader": vader,
-    "length": length,
+    "vader": partial(_function, "vader"),
+    "length": partial(_function, "length"),
     "fluency": fluency,
 }
 
@@ -73,3 +55,24 @@ def scorer(name: str, reference: Policy) -> Score:
     if name not in SCORERS:
         raise AccordError(f"There is no scorer '{name}'.", "scorers", did_you_mean(name, SCORERS))
     return SCORERS[name](reference)
+
+
+def scorers(config: EvaluateStage, reference: Policy, load_model: LoadModel) -> dict[str, Score]:
+    """Every scorer of an evaluation by its name, the named ones first.
+
+    Args:
+        config: The evaluate stage's settings.
+        reference: Whose likelihood is judged by.
+        load_model: Stage or folder of a reward model to its reward.
+
+    Raises:
+        AccordError: One is unknown, lacks a library, or has another's name.
+    """
+    found = {name: scorer(name, reference) for name in config.scorers}
+    for name, term in config.rewards.items():
+        if name in SCORERS:
+            raise AccordError(
+                f"A reward is called '{name}', as a scorer is.", "rewards", "call it otherwise"
+            )
+        found[name] = rewarded(reward_of(term, load_model))
+    return found

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+import torch
+
 from accord.config.data import HeldoutConfig
 from accord.config.stages import EvaluateStage
 from accord.data.account import Account
@@ -12,6 +14,7 @@ from accord.data.split import row_text
 from accord.evaluation.likelihood import Policy
 from accord.evaluation.measure import evaluate
 from accord.evaluation.protocol import fixed_prompts
+from accord.rewards.model import ModelReward
 from accord.stages.context import StageContext
 from accord.stages.models import open_model
 from accord.stages.records import cache_folder, write_record
@@ -31,10 +34,15 @@ def run(config: EvaluateStage, context: StageContext) -> None:
         model, tokenizer = open_model(context.input(name))
         return Policy(name, model.eval().to(current_ranks().device), tokenizer)
 
+    def load_reward(name: str) -> ModelReward:
+        tokenizer = load(config.reference).tokenizer
+        return ModelReward(context.input(name), tokenizer, current_ranks().device, torch.float32)
+
     rows = prompt_rows(config, context, account)
     rows = answerable(rows, load(config.reference), config.sampling.max_new_tokens, account)
     prompts = fixed_prompts(config.prompts, rows, load(config.reference))
-    found = evaluate(config, prompts, load, training_texts(config, context), context.seed)
+    texts = training_texts(config, context)
+    found = evaluate(config, prompts, load, load_reward, texts, context.seed)
     write_record(context.folder, "evaluation.json", found)
     write_record(context.folder, "rows.json", account.to_json())
 

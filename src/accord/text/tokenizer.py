@@ -189,6 +189,13 @@ class Tokenizer:
         named = (special.end, special.pad, special.bos, self.chat_template)
         return sha256("\0".join((self._core.to_str(), repr(named))).encode()).hexdigest()
 
+    def same_ids(self, other: "Tokenizer") -> bool:
+        """Whether every id is the same token; chat template and end token may differ."""
+        if self.fingerprint == other.fingerprint:
+            return True
+        ids = range(max(len(self), len(other)))
+        return len(self) == len(other) and all(self.decode([i]) == other.decode([i]) for i in ids)
+
     def token_id(self, token: str) -> int:
         """Id of a token by its text.
 
