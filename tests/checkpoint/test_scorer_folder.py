@@ -151,7 +151,7 @@ def test_a_reward_model_is_no_language_model(load: object, tmp_path: Path) -> No
         load(tmp_path)
     assert "cannot be exported" not in caught.value.what
     save_scorer(scorer_of("gpt2", "mean"), tmp_path)
-    with pytest.raises(AccordError, match="reads in both directions .* cannot be exported"):
+    with pytest.raises(AccordError, match=r"reads in both directions .* cannot be exported"):
         load(tmp_path)
 
 
