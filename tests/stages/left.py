@@ -46,3 +46,8 @@ def log(folder: Path) -> list[dict[str, Any]]:
 def write_jsonl(path: Path, rows: Iterable[Any]) -> Path:
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return path
+
+
+def letters(answer: Any) -> float:
+    """A reward: letters of the completion, and a little for its even token ids."""
+    return sum(c.isalpha() for c in answer.completion) + 0.01 * sum(i % 2 for i in answer.ids)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from accord.cli import checks, generating, stages
+from accord.cli import checks, generating, policies, stages
 from accord.errors import AccordError
 
 MISTAKE, INTERRUPTED, STOPPED = 2, 75, 130
@@ -40,6 +40,7 @@ def _options(
 
 
 stages.register(app)
+policies.register(app)
 generating.register(app)
 checks.register(app)
 
@@ -128,7 +129,7 @@ def _again() -> str:
 def _usage_hint(error: typer.BadParameter) -> str:
     command = error.ctx.command_path if error.ctx else "accord"
     option = getattr(error, "option_name", None)
-    if option and command.split()[-1] in stages.TAKES_SETTINGS:
+    if option and command.split()[-1] in stages.TAKES_SETTINGS | policies.TAKES_SETTINGS:
         name = str(option).lstrip("-").replace("-", "_")
         return f"settings are written key=value: {name}=...; see {command} --help"
     return f"see {command} --help"

@@ -72,7 +72,7 @@ def tokenizer(
 
     Defaults: vocab_size=4096 pattern=gpt4 chat_template=plain
     """
-    _single("tokenizer", {"data": _sources(data)}, out, config, settings, seed=seed)
+    single("tokenizer", {"data": sources(data)}, out, config, settings, seed=seed)
 
 
 def pretrain(
@@ -93,8 +93,8 @@ def pretrain(
     Defaults: epochs=1 lr=3e-4 batch_size=32 max_length=512 warmup_ratio=0.02; the shape is
     model.preset=llama with model.hidden_size=256 model.num_hidden_layers=4
     """
-    given = {"data": _sources(data), "tokenizer": tokenizer, "from": model}
-    _single("pretrain", given, out, config, settings, ranks)
+    given = {"data": sources(data), "tokenizer": tokenizer, "from": model}
+    single("pretrain", given, out, config, settings, ranks)
 
 
 def sft(
@@ -110,7 +110,7 @@ def sft(
     Defaults, for a model that is trained already: epochs=2 lr=2e-5 batch_size=16
     warmup_ratio=0.03 max_length=1024, or less where the model reads less
     """
-    _single("sft", {"data": _sources(data), "from": model}, out, config, settings, ranks)
+    single("sft", {"data": sources(data), "from": model}, out, config, settings, ranks)
 
 
 def dpo(
@@ -129,7 +129,7 @@ def dpo(
     batch_size=16 warmup_ratio=0.1 max_length=1024, or less where the model reads less; a small
     model wants a higher rate: lr=1e-4
     """
-    _single("preference", {"data": _sources(data), "from": model}, out, config, settings, ranks)
+    single("preference", {"data": sources(data), "from": model}, out, config, settings, ranks)
 
 
 def evaluate(
@@ -156,10 +156,10 @@ def evaluate(
     from accord.pipeline.single import evaluation
 
     given = evaluation(model or [], reference, prompt or [], data or [])
-    _single("evaluate", given, out, config, settings)
+    single("evaluate", given, out, config, settings)
 
 
-def _single(
+def single(
     kind: str,
     given: dict[str, Any],
     out: Path,
@@ -168,6 +168,7 @@ def _single(
     ranks: int = 1,
     seed: int = 1,
 ) -> None:
+    """Run one stage with the settings that a command's options stand for."""
     from accord.pipeline.execute import Setting
     from accord.pipeline.run import run_single
     from accord.pipeline.single import stage_settings
@@ -176,7 +177,8 @@ def _single(
     run_single(stage, out, Setting(seed, ranks=ranks), _command())
 
 
-def _sources(files: list[str] | None) -> list[dict[str, str]]:
+def sources(files: list[str] | None) -> list[dict[str, str]]:
+    """The `data` that files and hub names stand for."""
     from accord.pipeline.single import data_sources
 
     return data_sources(files or [])

@@ -8,6 +8,7 @@ from typing import Any
 from accord.config.document import Document, read_yaml
 from accord.config.generate import SamplingConfig
 from accord.config.load import stage_from_args, validate
+from accord.config.references import HUB
 from accord.config.stages import StageConfig
 from accord.pipeline.files import read_json
 
@@ -22,6 +23,9 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "max_length": 1024,
         "warmup_ratio": 0.1,
     },
+    "ppo": {"epochs": 1, "lr": 1e-6, "batch_size": 64, "max_length": 1024},
+    "grpo": {"epochs": 1, "lr": 1e-6, "batch_size": 8, "max_length": 1024},
+    "online": {"epochs": 1, "lr": 1e-6, "batch_size": 16, "max_length": 1024},
     "evaluate": {"scorers": ["length", "fluency"]},
 }
 """What a single command sets where its user says nothing: rates for models that are trained
@@ -80,6 +84,14 @@ def _positions(folder: str, otherwise: int) -> int:
 def data_sources(files: Sequence[str]) -> list[dict[str, str]]:
     """Files, folders and hub names as a stage's `data`."""
     return [{"source": file} for file in files]
+
+
+def reward_terms(names: Sequence[str] | None) -> list[dict[str, str]]:
+    """Reward functions by name, and folders or hub names of reward models, as `reward`."""
+    return [
+        {"model" if name.startswith(HUB) or Path(name).expanduser().is_dir() else "function": name}
+        for name in names or ()
+    ]
 
 
 def evaluation(

@@ -1,6 +1,6 @@
 """Opening the model a stage starts from, and leaving the one it trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,23 @@ def leave_model(
     """Write the trained model as a Hugging Face folder; `also` looks at it first."""
 
     def save(weights: dict[str, Tensor]) -> None:
-        model = Decoder.empty(config)
-        model.load_state_dict(weights)
-        also(model.eval().to(current_ranks().device))
-        save_model(model.cpu(), folder, tokenizer)
+        write_model(weights, config, tokenizer, folder, also)
 
     trainer.write(save)
+
+
+def write_model(
+    weights: Mapping[str, Tensor],
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    folder: Path,
+    also: Callable[[Decoder], None] = lambda model: None,
+) -> None:
+    """Write whole weights as a Hugging Face folder; `also` looks at the model first."""
+    model = Decoder.empty(config)
+    model.load_state_dict(dict(weights))
+    also(model.eval().to(current_ranks().device))
+    save_model(model.cpu(), folder, tokenizer)
 
 
 def open_model(folder: Path) -> tuple[Decoder, Tokenizer]:

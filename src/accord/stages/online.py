@@ -1,1 +1,76 @@
-"""To be built."""
+"""Online preference: the best and the worst of a prompt's completions make the pair."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from torch import Tensor
+
+from accord.config.rl import OnlineStage
+from accord.data.batch import TokenBatch
+from accord.data.buffer import pack_examples, unpack_examples
+from accord.data.packing import Example, collate
+from accord.model.decoder import Decoder
+from accord.stages.collector import Figures
+from accord.stages.context import StageContext
+from accord.stages.online_policy import leave_policy, open_policy, train_policy
+from accord.stages.reference import summed_logps
+from accord.stages.rollouts import Group
+from accord.stages.steps import preference_step
+
+
+def run(config: OnlineStage, context: StageContext) -> None:
+    """Collect groups, train on their best and worst completions, leave a model folder."""
+    policy = open_policy(config, context)
+    algorithm = BestAgainstWorst(policy.reference)
+    trainer = train_policy(policy, policy.model, algorithm, preference_step(config))
+    leave_policy(policy, trainer)
+
+
+class BestAgainstWorst:
+    """A `collector.Algorithm`: a pair a prompt, with the reference's log-probabilities.
+
+    Args:
+        reference: Frozen; scores both sides over the whole vocabulary at temperature 1.
+    """
+
+    attempts = 0
+
+    def __init__(self, reference: Decoder) -> None:
+        self._reference = reference
+
+    def keeps(self, group: Group) -> bool:
+        """Whether one completion is better than another."""
+        return max(group.scores) > min(group.scores)
+
+    def rows(self, groups: Sequence[Group]) -> tuple[list[Example], Figures]:
+        """Pairs; groups whose rewards are all equal give none and are counted."""
+        pairs = [_pair(group) for group in groups if self.keeps(group)]
+        figures: Figures = {"pairs_made": (float(len(pairs)), float(len(groups)))}
+        if not pairs:
+            return [], figures
+        sums = summed_logps(pairs, self._reference).view(-1, 2).tolist()
+        rows = [replace(e, reference=(w, l)) for e, (w, l) in zip(pairs, sums, strict=True)]
+        return rows, figures
+
+    def collate(self, rows: Sequence[Example]) -> TokenBatch:
+        """Both sides share their prompt."""
+        return collate(rows)
+
+    def leaves(self, figures: Mapping[str, tuple[float, float]]) -> bool:
+        """Never: every pair is used."""
+        return False
+
+    def pack(self, rows: Sequence[Example]) -> dict[str, Tensor]:
+        """Pairs as tensors."""
+        return pack_examples(rows)
+
+    def unpack(self, tensors: Mapping[str, Tensor]) -> list[Example]:
+        """Pairs from tensors."""
+        return unpack_examples(tensors)
+
+
+def _pair(group: Group) -> Example:
+    best, worst = int(np.argmax(group.scores)), int(np.argmin(group.scores))
+    responses = group.example.responses
+    return replace(group.example, responses=(responses[best], responses[worst]))

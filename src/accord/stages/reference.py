@@ -40,7 +40,7 @@ def with_reference(
     if path.exists():
         sums = load_file(path)["logps"]
     else:
-        sums = _summed_logps(examples, model)
+        sums = summed_logps(examples, model)
         folder.mkdir(parents=True, exist_ok=True)
         # ranks that compute the same values at the same time each write a file of their own
         part = path.with_suffix(f".{os.getpid()}.part")
@@ -54,7 +54,7 @@ def with_reference(
 
 
 @torch.no_grad()
-def _summed_logps(examples: Sequence[Example], model: Decoder) -> torch.Tensor:
+def summed_logps(examples: Sequence[Example], model: Decoder) -> torch.Tensor:
     """Σ log π_ref of every response, in the order of the examples, float32."""
     # alike lengths together, so that attention pads little
     order = sorted(range(len(examples)), key=lambda i: examples[i].length)

@@ -59,7 +59,7 @@ from accord.train.schedule import factor
 SKIPS_ALLOWED = 5
 """Steps in a row whose loss may be non-finite before the run is given up."""
 
-Unit = Literal["tokens", "pairs", "completions"]
+Unit = Literal["tokens", "pairs", "groups", "prompts"]
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ def summary(metrics: Mapping[str, Any]) -> str:
         value = metrics.get(name)
         if isinstance(value, int | float):
             words.append(f"{name} {value:.3f}")
-    for unit, short in (("tokens", "tok"), ("pairs", "pairs"), ("completions", "completions")):
+    for unit in ("tokens", "pairs", "prompts", "groups"):
+        short = "tok" if unit == "tokens" else unit
         rate = metrics.get(f"{unit}_per_second")
         if isinstance(rate, int | float):
             words.append(

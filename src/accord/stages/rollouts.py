@@ -1,0 +1,241 @@
+"""Roll-outs: prompts answered by the policy as it is now, scored, and gathered over the ranks."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from accord.data.order import Order
+from accord.data.packing import Example, Response
+from accord.data.rows import digest
+from accord.evaluation.samples import Prompt
+from accord.model.decoder import Decoder
+from accord.rewards.answer import Answer
+from accord.rewards.total import Rewards
+from accord.rollout.engine import Completion
+from accord.rollout.score import supports as drawn_supports
+from accord.stages.drawing import Drawing, Floats, Supports, drawn_logps
+from accord.train.parallel import Ranks
+
+Measure = Callable[[Any, Sequence[Example]], list[list[Floats]]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt's k completions and what was measured of them.
+
+    Args:
+        example: Prompt and completions; every drawn token is scored.
+        finished: How each ended: `end`, `stop` or `length`.
+        texts: Each completion's text.
+        old_logps: Of every drawn token under the policy that drew it, by the training path.
+        ref_logps: The reference's.
+        drawn_logps: As the engine returned them.
+        entropies: Of the policy where each token was drawn.
+        scores: Total reward of each completion.
+        parts: Terms of the reward by label.
+        judges: Scores of the judges by label.
+        values: The critic's value before each token and after the last; none without a critic.
+        support: Allowed ids of each drawn token; none where every token was.
+    """
+
+    example: Example
+    finished: tuple[str, ...]
+    texts: tuple[str, ...]
+    old_logps: Floats
+    ref_logps: Floats
+    drawn_logps: Floats
+    entropies: Floats
+    scores: tuple[float, ...]
+    parts: Mapping[str, tuple[float, ...]]
+    judges: Mapping[str, tuple[float, ...]]
+    values: list[Floats] | None = None
+    support: Supports | None = None
+
+    @property
+    def lengths(self) -> list[int]:
+        """Drawn tokens of each completion, the one that ended it included."""
+        return [len(response.ids) for response in self.example.responses]
+
+    def by_completion(self, column: Floats) -> list[Floats]:
+        """A column over all drawn tokens, cut into completions."""
+        return np.split(column, np.cumsum(self.lengths)[:-1])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What completions are asked for.
+
+    Args:
+        prompts: All of them.
+        order: Which prompts a roll-out takes; its batch size is that of a whole roll-out.
+        completions: k, completions a prompt.
+        slots: Completions decoded at a time.
+        seed: Of the samples.
+        missing_end_penalty: Taken off the reward of a completion that was cut off.
+    """
+
+    prompts: Sequence[Prompt]
+    order: Order
+    completions: int
+    slots: int
+    seed: int
+    missing_end_penalty: float
+
+
+class Rollouts:
+    """Samples groups from a frozen copy of what is trained.
+
+    Args:
+        model: What is trained: a decoder, or a module that holds one as `policy`.
+        engine: Makes the engine for the copy's policy.
+        reference: Frozen, in the precision that is computed in.
+        drawing: How completions are drawn.
+        asked: What is asked for.
+        rewards: What completions are worth.
+        judges: Scored too, for the log alone; none: nobody judges.
+        ranks: Who shares the prompts.
+        dtype: What the copy computes in.
+        measure: The critic's values of a copy on examples; none without a critic.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        engine: Callable[[Decoder], Any],
+        reference: Decoder,
+        drawing: Drawing,
+        asked: Asked,
+        rewards: Rewards,
+        judges: Rewards | None,
+        ranks: Ranks,
+        dtype: torch.dtype,
+        measure: Measure | None = None,
+    ) -> None:
+        self._copy = copy.deepcopy(model).to(dtype).to(ranks.device).eval()
+        held = getattr(self._copy, "policy", None)
+        self._policy: Any = self._copy if held is None else held
+        self._prefix = "" if held is None else "policy."
+        self._engine = engine(self._policy)
+        self._reference, self._drawing, self._asked = reference, drawing, asked
+        self._rewards, self._judges, self._ranks = rewards, judges, ranks
+        self._measure = measure
+
+    @torch.no_grad()
+    def update(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over the trained weights, by the trained module's parameter names."""
+        for name, parameter in self._copy.named_parameters():
+            parameter.copy_(weights[name])
+        prefix = self._prefix
+        self._engine.update(
+            {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+        )
+
+    def sample(self, number: int) -> list[Group]:
+        """Roll-out `number`: one group a prompt, the same on every rank."""
+        return self._groups(self._asked.order.indices(number), (number, 0))
+
+    def more(self, number: int, attempt: int, count: int) -> list[Group]:
+        """Further groups for roll-out `number`, from prompts of another order."""
+        order = self._asked.order
+        other = Order(order.rows, count, order.seed + 7919 * attempt)
+        return self._groups(other.indices(number), (number, attempt))
+
+    def _groups(self, indices: Sequence[int], mark: tuple[int, int]) -> list[Group]:
+        places = list(enumerate(indices))
+        ranks = self._ranks
+        mine = self._answered(places[ranks.rank :: ranks.world], mark)
+        shares = ranks.gather(mine)
+        return [shares[i % ranks.world][i // ranks.world] for i in range(len(places))]
+
+    def _answered(self, places: Sequence[tuple[int, int]], mark: tuple[int, int]) -> list[Group]:
+        """This rank's groups; a sample depends on its place in the roll-out alone."""
+        asked, k = self._asked, self._asked.completions
+        prompts = [asked.prompts[index] for _, index in places]
+        seeds = [
+            int(digest([asked.seed, *mark, place, i])[:12], 16)
+            for place, _ in places
+            for i in range(k)
+        ]
+        each = [prompt for prompt in prompts for _ in range(k)]
+        completions = self._engine.generate(
+            [prompt.ids for prompt in each], self._drawing.sampling, seeds, asked.slots
+        )
+        answers = [answer(p, c) for p, c in zip(each, completions, strict=True)]
+        scored = self._rewards(answers)
+        judged = self._judges(answers).parts if self._judges else {}
+        groups = [slice(i * k, (i + 1) * k) for i in range(len(prompts))]
+        examples = [
+            example(prompt, completions[group])
+            for prompt, group in zip(prompts, groups, strict=True)
+        ]
+        return self._measured(examples, completions, groups, scored.total, scored.parts, judged)
+
+    def _measured(
+        self,
+        examples: Sequence[Example],
+        completions: Sequence[Completion],
+        groups: Sequence[slice],
+        totals: Sequence[float],
+        parts: Mapping[str, Sequence[float]],
+        judged: Mapping[str, Sequence[float]],
+    ) -> list[Group]:
+        drawing, penalty = self._drawing, self._asked.missing_end_penalty
+        supports = self._supports(examples)
+        old, entropies = drawn_logps(self._policy, examples, drawing, supports)
+        reference, _ = drawn_logps(self._reference, examples, drawing, supports)
+        values = self._measure(self._copy, examples) if self._measure else None
+        cut = [penalty * (completion.finished == "length") for completion in completions]
+        totals = [total - minus for total, minus in zip(totals, cut, strict=True)]
+        return [
+            Group(
+                example,
+                tuple(c.finished for c in completions[group]),
+                tuple(c.text for c in completions[group]),
+                old[i],
+                reference[i],
+                np.array([x for c in completions[group] for x in c.logps], dtype=np.float32),
+                entropies[i],
+                tuple(totals[group]),
+                {label: tuple(column[group]) for label, column in parts.items()},
+                {label: tuple(column[group]) for label, column in judged.items()},
+                values[i] if values else None,
+                supports[i],
+            )
+            for i, (example, group) in enumerate(zip(examples, groups, strict=True))
+        ]
+
+    def _supports(self, examples: Sequence[Example]) -> list[Supports | None]:
+        drawing = self._drawing
+        if not drawing.truncates:
+            return [None] * len(examples)
+        pairs = [(e.prompt, response.ids) for e in examples for response in e.responses]
+        found = iter(
+            drawn_supports(self._policy, pairs, drawing.sampling, drawing.tokens, drawing.forbidden)
+        )
+        return [tuple(ids for _ in e.responses for ids in next(found)) for e in examples]
+
+
+def example(prompt: Prompt, completions: Sequence[Completion]) -> Example:
+    """A prompt with its completions, every drawn token to be scored."""
+    responses = tuple(Response(c.ids, (True,) * len(c.ids)) for c in completions)
+    return Example(tuple(prompt.ids), responses, prompt.id)
+
+
+def answer(prompt: Prompt, completion: Completion) -> Answer:
+    """A completion as rewards see it."""
+    return Answer(
+        prompt=prompt.text,
+        completion=completion.text,
+        prompt_ids=tuple(prompt.ids),
+        ids=completion.ids,
+        finished=completion.finished,
+        continues=prompt.continues,
+        extra=prompt.extra,
+        name=prompt.where or prompt.id,
+        messages=prompt.messages,
+    )
