@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ET
 import matplotlib as mpl
 import pytest
 
-from accord.report.figures import frontier_figures, score_figures, training_figures
+from accord.report.curves import training_figures
+from accord.report.figures import frontier_figures, score_figures
 from accord.report.svg import VARIABLES
 
 

@@ -7,14 +7,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from accord.report.figures import (
-    frontier_figures,
-    policy_colours,
-    score_figures,
-    training_figures,
-)
+from accord.report.curves import training_figures
+from accord.report.figures import frontier_figures, policy_colours, score_figures
 from accord.report.glossary import explain
 from accord.report.numbers import Numbers
+from accord.report.paths import path_figures, policy_figures, sample_figures
 from accord.report.svg import VARIABLES
 
 SHARES = ("unique", "ended", "empty", "positive", "copies")
@@ -46,6 +43,9 @@ def render(document: Mapping[str, Any]) -> str:
         score_figures=score_figures(document),
         frontier=frontier_figures(document),
         training_figures=training_figures(document),
+        policy_figures=policy_figures(document),
+        sample_figures=sample_figures(document),
+        path_figures=path_figures(document),
         recipe=json.dumps(document["recipe"], indent=2, ensure_ascii=False),
     )
 
