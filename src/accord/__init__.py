@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accord.config.load import load_recipe
     from accord.errors import AccordError
-    from accord.pipeline.api import dpo, evaluate, pretrain, run, sft, tokenizer
+    from accord.pipeline.api import (
+        dpo,
+        evaluate,
+        grpo,
+        online,
+        ppo,
+        pretrain,
+        reward,
+        run,
+        sft,
+        tokenizer,
+    )
     from accord.pipeline.generate import generate, load
 
 __all__ = [
@@ -24,9 +35,13 @@ __all__ = [
     "dpo",
     "evaluate",
     "generate",
+    "grpo",
     "load",
     "load_recipe",
+    "online",
+    "ppo",
     "pretrain",
+    "reward",
     "run",
     "sft",
     "tokenizer",
@@ -38,7 +53,11 @@ _HOMES = {
     "load": "accord.pipeline.generate",
     "generate": "accord.pipeline.generate",
     **dict.fromkeys(
-        ("run", "tokenizer", "pretrain", "sft", "dpo", "evaluate"), "accord.pipeline.api"
+        (
+            *("run", "tokenizer", "pretrain", "sft", "dpo", "evaluate"),
+            *("reward", "ppo", "grpo", "online"),
+        ),
+        "accord.pipeline.api",
     ),
 }
 

@@ -1,6 +1,7 @@
 """PPO, GRPO and online preference as stages: what they leave, what they log, what they refuse."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ COMMON: dict[str, Any] = {
     "judges": [{"function": "regex", "options": {"pattern": "e"}}],
 }
 ROLLOUT: dict[str, Any] = {"first_words": 2, "batches": 2, "sampling": {"max_new_tokens": 8}}
+TIMED = ("tokens_per_second", "prompts_per_second", "peak_memory_bytes")
 KINDS: dict[str, dict[str, Any]] = {
     "ppo": {"kl_target": 0.5, "kl_horizon": 40},
     "grpo": {"num_generations": 3, "beta": 0.1, "dynamic_sampling": 1},
@@ -160,3 +162,30 @@ def test_chat_prompts_are_answered_under_the_template(
     out = run(given)
     assert json.loads((out / "accord" / "rows.json").read_text())
     assert Tokenizer.load(out).chat_template == Tokenizer.load(model_folder).chat_template
+
+
+def cut_back(whole: Path, folder: Path, step: int) -> None:
+    """The folder of a run that was killed when `step` steps were done."""
+    shutil.copytree(whole, folder)
+    for checkpoint in (folder / "accord" / "checkpoints").iterdir():
+        if int(checkpoint.name.removeprefix("step-")) > step:
+            shutil.rmtree(checkpoint)
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_resumes_at_every_step_in_the_same_bytes(
+    kind: str, model_folder: Path, run, tmp_path: Path
+) -> None:
+    """Two passes of two batches a roll-out: most steps are in the middle of one."""
+    given = {"steps": 7, "save_every": 1, "keep_last": 7, "rollout": {"iterations": 2}}
+    given |= {"optimizer": "muon", "kl_stop": 1e-4} if kind == "grpo" else {}
+    whole = run(settings(kind, model_folder, **given), "whole")
+    lines = [{**line, **dict.fromkeys(TIMED)} for line in log(whole)]
+    for step in range(1, 7):
+        cut_back(whole, tmp_path / f"cut-{step}", step)
+        again = run(settings(kind, model_folder, **given), f"cut-{step}")
+        for file in sorted(whole.rglob("*.safetensors")):
+            same = again / file.relative_to(whole)
+            assert same.read_bytes() == file.read_bytes(), (step, file.name)
+        assert [{**line, **dict.fromkeys(TIMED)} for line in log(again)] == lines, step

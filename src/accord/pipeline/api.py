@@ -7,7 +7,7 @@ from typing import Any
 from accord.config.recipe import Recipe
 from accord.pipeline import run as runner
 from accord.pipeline.execute import Setting
-from accord.pipeline.single import data_sources, evaluation, stage_settings
+from accord.pipeline.single import data_sources, evaluation, reward_terms, stage_settings
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -58,6 +58,29 @@ def dpo(model: str | Path, data: Paths, out: str | Path, **settings: Any) -> Pat
     return _single("preference", {"from": model, "data": _sources(data)}, out, settings)
 
 
+def reward(model: str | Path, data: Paths, out: str | Path, **settings: Any) -> Path:
+    """Train a reward model on preferences from a model's trunk; gives its folder."""
+    return _single("reward", {"from": model, "data": _sources(data)}, out, settings)
+
+
+def ppo(model: str | Path, data: Paths, reward: Paths, out: str | Path, **settings: Any) -> Path:
+    """Maximise a reward with PPO; gives the new model's folder.
+
+    `reward` is reward functions by name, or folders of reward models.
+    """
+    return _policy("ppo", model, data, reward, out, settings)
+
+
+def grpo(model: str | Path, data: Paths, reward: Paths, out: str | Path, **settings: Any) -> Path:
+    """Maximise a reward with GRPO or one of its family; gives the new model's folder."""
+    return _policy("grpo", model, data, reward, out, settings)
+
+
+def online(model: str | Path, data: Paths, reward: Paths, out: str | Path, **settings: Any) -> Path:
+    """Align a model with preferences between its own completions; gives the new model's folder."""
+    return _policy("online", model, data, reward, out, settings)
+
+
 def evaluate(
     models: Paths,
     out: str | Path,
@@ -71,6 +94,18 @@ def evaluate(
         _strings(models), None if reference is None else str(reference), prompts, _strings(data)
     )
     return _single("evaluate", given, out, settings)
+
+
+def _policy(
+    kind: str,
+    model: str | Path,
+    data: Paths,
+    reward: Paths,
+    out: str | Path,
+    settings: dict[str, Any],
+) -> Path:
+    terms = reward_terms(_strings(reward))
+    return _single(kind, {"from": model, "data": _sources(data), "reward": terms}, out, settings)
 
 
 def _single(kind: str, given: dict[str, Any], out: str | Path, settings: dict[str, Any]) -> Path:
