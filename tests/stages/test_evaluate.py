@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 from left import make_model, record
 
+from accord.checkpoint.folder import load_model
+from accord.checkpoint.scorer_folder import save_scorer
 from accord.config.data import HeldoutConfig
 from accord.data.rows import TextRow
 from accord.data.split import is_heldout
+from accord.model.scorer import Scorer
+from accord.text.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +93,30 @@ def test_the_same_seed_gives_the_same_numbers(run, model_folder: Path, other: Pa
     assert first["samples"] != another["samples"]
     assert first["policies"][str(model_folder)]["kl"]["mean"] == 0
     assert first["policies"][str(other)]["kl"]["mean"] > 0
+
+
+def test_rewards_and_reward_models_judge_problems_held_out(
+    run, model_folder: Path, other: Path, tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer.load(model_folder)
+    scorer = Scorer.from_decoder(load_model(other), "last", seed=1)
+    save_scorer(scorer, tmp_path / "rm", tokenizer)
+    problems = {"source": "task:addition", "options": {"count": 60}}
+    prompts = {"data": [problems], "heldout": {"fraction": 0.2}, "count": 6}
+    rewards = {
+        "accuracy": {"function": "exact"},
+        "numbers": {"function": "regex", "options": {"pattern": "[0-9]"}},
+        "learned": {"model": str(tmp_path / "rm")},
+    }
+    out = run(settings(model_folder, other, prompts, rewards=rewards))
+    found = record(out, "evaluation.json")
+    assert found["protocol"]["scorers"] == ["length", "fluency", *rewards]
+    for sample in found["samples"]:
+        assert sample["prompt"].endswith("=") and not sample["continues"]
+        for shown in sample["policies"].values():
+            scores, written = shown["scores"], shown["completion"]
+            assert scores["accuracy"] == 0.0  # the models are untrained
+            assert scores["numbers"] == any(c in "0123456789" for c in written)
+    learned = [s["policies"][str(other)]["scores"]["learned"] for s in found["samples"]]
+    assert len(set(learned)) == 6
+    assert record(out, "rows.json")["task:addition"]["kept"] == 60
