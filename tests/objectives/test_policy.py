@@ -18,10 +18,10 @@ from accord.objectives.policy import (
     IMPORTANCE,
     KL_ESTIMATORS,
     LOSSES,
+    PPO_NAMES,
     PolicySettings,
     kl_estimate,
     policy_loss,
-    ppo_policy_loss,
 )
 
 from .twins import gradients
@@ -289,22 +289,16 @@ def test_cispo_follows_tokens_that_ppo_would_clip() -> None:
     assert capped.metrics["cispo_clip_ratio"][0].item() == 1
 
 
-def test_ppo_is_dapo_under_its_own_names() -> None:
-    data = case()[:4]
-    ppo = ppo_policy_loss(*data, 5, 0.2)
-    same = policy_loss(*data, 5, PolicySettings("dapo", epsilon=0.2))
-    assert ppo.total.item() == same.total.item() and ppo.weight.item() == same.weight.item()
-    assert set(ppo.metrics) == {
-        "loss/policy_avg",
-        "policy/clipfrac_avg",
-        "policy/approxkl_avg",
-        "val/ratio",
-        "val/ratio_var",
-        "clip_ratio/low_mean",
-        "clip_ratio/high_mean",
-    }
-    assert ppo.metrics["policy/clipfrac_avg"] == same.metrics["clip_ratio/region_mean"]
-    assert ppo.metrics["policy/clipfrac_avg"][0].item() > 0
+def test_dapo_is_ppos_surrogate_and_ppos_clip_fraction() -> None:
+    logps, old, advantages, sequence, _ = data = case()
+    loss = policy_loss(*data[:4], 5, PolicySettings("dapo", epsilon=0.2))
+    ratio = (logps - old).exp()
+    free, held = -advantages * ratio, -advantages * ratio.clamp(0.8, 1.2)
+    assert len(sequence) == loss.weight.item() == 14
+    found = {PPO_NAMES.get(name, name): total.item() for name, (total, _) in loss.metrics.items()}
+    assert found["loss/policy_avg"] == pytest.approx(torch.maximum(free, held).sum().item())
+    assert found["policy/clipfrac_avg"] == (held > free).sum().item() > 0
+    assert {"policy/approxkl_avg", "val/ratio", "val/ratio_var"} < set(found)
 
 
 def test_kl_estimators_by_hand() -> None:

@@ -122,6 +122,29 @@ class ChunkSoftmax:
             parts.append(scores)
         return stacked(parts)
 
+    def derivative(
+        self,
+        hidden_RD: Tensor,
+        target_R: Tensor,
+        out_RV: Tensor,
+        by_logp_R: Tensor,
+        by_entropy_R: Tensor,
+        first: int = 0,
+    ) -> None:
+        """Leave ∂(a log p + b H)/∂z in `out_RV`: a (onehot - p) - b p (log p + H).
+
+        z are the logits over the temperature, H the entropy; a is `by_logp_R`, b `by_entropy_R`.
+        """
+        torch.mm(hidden_RD, self.head_VD.t(), out=out_RV)
+        for c in slices(len(out_RV), self.step):
+            probs_CV, logp_C, entropy_C, _ = self._score(out_RV[c], target_R[c], first + c.start)
+            slope_CV = torch.special.entr(probs_CV, out=self.logits_CV[: len(probs_CV)])
+            slope_CV.addcmul_(probs_CV, entropy_C[:, None], value=-1)
+            slope_CV.mul_(by_entropy_R[c, None])
+            probs_CV.scatter_(1, target_R[c, None], torch.expm1(logp_C)[:, None])
+            slope_CV.addcmul_(probs_CV, by_logp_R[c, None], value=-1)
+            out_RV[c].copy_(slope_CV)
+
     def _score(self, logits_CV: Tensor, target_C: Tensor, first: int) -> tuple[Tensor, ...]:
         probs_CV = self.probs_CV[: len(logits_CV)]
         # Wide logits are used where they stand: whoever calls overwrites them anyway.

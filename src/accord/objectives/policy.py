@@ -5,7 +5,7 @@ R sequences, of which some may have no token (a masked completion).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -145,7 +145,8 @@ KL_ESTIMATORS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 PPO_NAMES: Mapping[str, str] = MappingProxyType(
     {"loss": "loss/policy_avg", "clip_ratio/region_mean": "policy/clipfrac_avg"}
 )
-"""GRPO's metric names to those that PPO has for the same figures."""
+"""`policy_loss` of `dapo` with a symmetric clip is PPO's clipped surrogate as a mean over tokens
+(arXiv 1707.06347 eq. 7); these are the names that PPO has for its figures."""
 
 
 def kl_estimate(name: str, logps_S: Tensor, ref_logps_S: Tensor) -> Tensor:
@@ -217,29 +218,6 @@ def policy_loss(
         **_token_metrics(log_ratio_S.detach(), kl_S),
     }
     return Loss(total, divisor, metrics)
-
-
-def ppo_policy_loss(
-    logps_S: Tensor,
-    old_logps_S: Tensor,
-    advantages_S: Tensor,
-    sequence_S: Tensor,
-    sequences: int,
-    cliprange: float,
-) -> Loss:
-    """PPO's clipped surrogate, arXiv 1707.06347 eq. 7, a mean over tokens; metrics as PPO's.
-
-    `policy_loss` of `dapo` with a symmetric clip, under `PPO_NAMES`.
-    """
-    settings = PolicySettings(loss_type="dapo", epsilon=cliprange)
-    loss = policy_loss(logps_S, old_logps_S, advantages_S, sequence_S, sequences, settings)
-    return renamed(loss, PPO_NAMES)
-
-
-def renamed(loss: Loss, names: Mapping[str, str]) -> Loss:
-    """The same loss, its metrics under other names where `names` has one."""
-    metrics = {names.get(name, name): pair for name, pair in loss.metrics.items()}
-    return replace(loss, metrics=metrics)
 
 
 def _by_token(log_ratio_S: Tensor, members: Sequences) -> Tensor:
