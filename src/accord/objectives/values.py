@@ -1,7 +1,5 @@
 """The critic's loss, and how much of the returns it explains. Axes: S scored tokens."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -15,8 +13,8 @@ def value_loss(
 
     The clip is that of the PPO authors' code (openai/baselines, ppo2); without a cliprange the
     loss is (V - R)² / 2.
-    Metrics: `loss/value_avg`; `val/clipfrac_avg`, the share of tokens whose clipped error is the
-    larger one; and the four means that `explained_variance` takes.
+    Metrics: `loss/value_avg`, and `val/clipfrac_avg`, the share of tokens whose clipped error is
+    the larger one.
 
     Args:
         values_S: V, differentiable.
@@ -41,27 +39,18 @@ def value_loss(
         held_S = (clipped_S > free_S).to(held_S.dtype)
     total = worst_S.sum() / 2
     tokens = total.detach().new_tensor(float(len(values_S)))
-    figures = {"val/clipfrac_avg": held_S, **_moments(values_S.detach(), returns_S)}
-    metrics = {name: (value_S.sum(), tokens) for name, value_S in figures.items()}
-    return Loss(total, tokens, {"loss/value_avg": (total.detach(), tokens), **metrics})
-
-
-def explained_variance(means: Mapping[str, float]) -> float:
-    """`critic/vf_explained_var` = 1 - Var(R - V) / Var(R), from the means of `value_loss`.
-
-    1 is a perfect critic, 0 one that says the same everywhere; NaN where the returns do not vary.
-    """
-    spread = means["val/returns_sq"] - means["val/returns"] ** 2
-    left = means["val/error_sq"] - means["val/error"] ** 2
-    return 1 - left / spread if spread > 0 else float("nan")
-
-
-def _moments(values_S: Tensor, returns_S: Tensor) -> dict[str, Tensor]:
-    # float64: a difference of squares follows.
-    error_S, returns_S = (returns_S - values_S).double(), returns_S.double()
-    return {
-        "val/error": error_S,
-        "val/error_sq": error_S.square(),
-        "val/returns": returns_S,
-        "val/returns_sq": returns_S.square(),
+    metrics = {
+        "loss/value_avg": (total.detach(), tokens),
+        "val/clipfrac_avg": (held_S.sum(), tokens),
     }
+    return Loss(total, tokens, metrics)
+
+
+def explained_variance(values_S: Tensor, returns_S: Tensor) -> float:
+    """`critic/vf_explained_var` = 1 - Var(R - V) / Var(R).
+
+    1 is a perfect critic, 0 one that says the same everywhere; 0 too where the returns do not vary.
+    """
+    spread = returns_S.double().var(correction=0).item()
+    left = (returns_S.double() - values_S.detach().double()).var(correction=0).item()
+    return 1 - left / spread if spread > 0 else 0.0
