@@ -47,7 +47,8 @@ def invented_evaluation(policies: tuple[str, ...], seed: int = 1) -> dict:
         policies=policies,
         reference="sft",
         prompts={"texts": ("x",)},
-        scorers=("vader", *learned, "fluency", "length"),
+        scorers=("vader", "fluency", "length"),
+        rewards={label: {"model": "rm"} for label in learned},
         copies_from=({"source": "x.txt"},),
     )
     prompts = [
@@ -70,9 +71,9 @@ def invented_evaluation(policies: tuple[str, ...], seed: int = 1) -> dict:
         measured.samples[name] = samples
         measured.scores[name] = {
             "vader": np.clip(rng.normal(vader, 0.45, size=(64, 1)), -1, 1),
-            **{label: rng.normal(reward, 0.8, size=(64, 1)) for label in learned},
             "fluency": rng.normal(-2.45, 0.5, size=(64, 1)),
             "length": lengths,
+            **{label: rng.normal(reward, 0.8, size=(64, 1)) for label in learned},
         }
         spread = [kl * 0.92, kl * 1.08]
         measured.kl[name] = {"mean": kl, "ci95": spread, "n": 64, "per_token": kl / 19}
@@ -143,12 +144,34 @@ def invented_roll_outs(rng: np.random.Generator, kind: str) -> list[dict]:
 
 
 REWARD_HELDOUT = {
+    "pairs": 1204,
     "accuracy": 0.8712,
     "ci95": [0.852, 0.889],
+    "margin": 1.914,
+    "by_length": [
+        {"bucket": name, "tokens": tokens, "pairs": 400, "accuracy": share,
+         "ci95": [share - 0.03, share + 0.03]}
+        for name, tokens, share in (
+            ("short", [4, 18], 0.86), ("medium", [19, 29], 0.88), ("long", [30, 61], 0.87))
+    ],
     "ece": 0.031,
+    "calibration": [{"confidence": 0.72, "accuracy": 0.70, "pairs": 130}],
     "length_correlation": 0.12,
-    "baseline": {"accuracy": 0.8651, "ci95": [0.846, 0.884]},
-}
+    "rating_correlation": 0.741,
+    "rewards": {
+        "responses": 828,
+        "mean": 0.04,
+        "std": 1.61,
+        "quantiles": {"5%": -2.5, "25%": -1.2, "50%": 0.03, "75%": 1.3, "95%": 2.6},
+        "histogram": {"edges": [-4.0, -2.0, 0.0, 2.0, 4.0], "counts": [98, 310, 322, 98]},
+    },
+    "baseline": {
+        "accuracy": 0.8651,
+        "ci95": [0.846, 0.884],
+        "margin_over": 0.0061,
+        "margin_over_ci95": [-0.009, 0.021],
+    },
+}  # fmt: skip
 REWARDS = {
     "reward": [{"function": None, "model": "rm", "weight": 1.0}],
     "judges": [{"function": "vader", "model": None, "weight": 1.0}],

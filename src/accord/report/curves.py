@@ -6,8 +6,8 @@ from typing import Any
 import matplotlib as mpl
 
 from accord.evaluation.findings.rollouts import KINDS
-from accord.report.drawing import Drawing, Points, over_steps
-from accord.report.svg import style
+from accord.report.drawing import Drawing, Points, canvas, drawing, over_steps
+from accord.report.svg import MUTED, SERIES, style
 
 Document = Mapping[str, Any]
 Group = tuple[str, str, tuple[str, ...], str]
@@ -39,6 +39,41 @@ def training_figures(document: Document) -> list[Drawing]:
     """Loss of every stage that learns from fixed data; margins, accuracy and the like of others."""
     with mpl.rc_context(style()):
         return [drawn for name in document["curves"] for drawn in _stage(document, name)]
+
+
+def reward_models(document: Document) -> list[str]:
+    """Stages whose held-out figures are those of pairs, not of text."""
+    return [name for name, found in document["heldout"].items() if "accuracy" in found]
+
+
+def reward_figures(document: Document) -> list[Drawing]:
+    """For each reward model the distribution of its scores, and its confidence beside its hits."""
+    with mpl.rc_context(style()):
+        return [d for name in reward_models(document) for d in _scores(document["heldout"], name)]
+
+
+def _scores(heldout: Mapping[str, Any], name: str) -> Iterator[Drawing]:
+    found = heldout[name]
+    if "rewards" in found:
+        histogram = found["rewards"]["histogram"]
+        figure, axes = canvas()
+        axes.stairs(histogram["counts"], histogram["edges"], fill=True, color=SERIES[1], alpha=0.75)
+        axes.set_xlabel("score of a held-out response")
+        axes.set_ylabel("responses")
+        title, caption = f"{name}: scores", "How the scores of held-out responses are distributed."
+        yield drawing(figure, f"{name}-scores", title, caption)
+    if found.get("calibration"):
+        figure, axes = canvas()
+        axes.plot([0.5, 1], [0.5, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+        bins = [(b["confidence"], b["accuracy"]) for b in found["calibration"]]
+        sizes = [b["pairs"] for b in found["calibration"]]
+        areas = [12 + 110 * size / max(sizes) for size in sizes]
+        axes.plot(*zip(*bins, strict=True), color=SERIES[1], linewidth=1.4)
+        axes.scatter(*zip(*bins, strict=True), s=areas, color=SERIES[1], linewidths=0)
+        axes.set_xlabel("confidence: σ of the difference of scores")
+        axes.set_ylabel("share in the right order")
+        caption = "Dots by how many pairs they stand for; on the dashed line confidence is earned."
+        yield drawing(figure, f"{name}-calibration", f"{name}: calibration", caption)
 
 
 def _stage(document: Document, name: str) -> Iterator[Drawing]:

@@ -167,6 +167,21 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float = 
         )
 
 
+def legend(axes: Axes) -> None:
+    """Names of what was drawn, in its colours, above the axes."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=5,
+        frameon=False,
+        labelcolor="linecolor",
+        borderpad=0.0,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.2,
+    )
+
+
 def _end(values: Sequence[float]) -> float:
     """The median of the last twelfth: where a noisy line ends."""
     tail = sorted(values[-max(1, len(values) // 12) :])

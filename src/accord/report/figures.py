@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 
-from accord.report.drawing import NARROW, Drawing, canvas, drawing
+from accord.report.drawing import NARROW, Drawing, canvas, drawing, legend
 from accord.report.numbers import Numbers, number
 from accord.report.svg import INK, MUTED, SERIES, style
 
@@ -99,13 +99,9 @@ def _frontiers(document: Document) -> Iterator[Drawing]:
         kl, score = policy["kl"], policy["scores"][scorer]
         axes.plot(kl["ci95"], [score["mean"]] * 2, color=colour, linewidth=2.2, alpha=0.45)
         axes.plot([kl["mean"]] * 2, score["ci95"], color=colour, linewidth=2.2, alpha=0.45)
-        axes.plot(kl["mean"], score["mean"], "o", color=colour, markersize=6.5)
-    axes.margins(0.16)
-    _name_points(
-        axes,
-        [(p["kl"]["mean"], p["scores"][scorer]["mean"]) for p in document["policies"].values()],
-        colours,
-    )
+        axes.plot(kl["mean"], score["mean"], "o", color=colour, markersize=6.5, label=name)
+    axes.margins(0.1)
+    legend(axes)
     axes.set_xlabel("KL from the reference, nats a sequence")
     axes.set_ylabel(f"mean {scorer}")
     yield drawing(
@@ -123,20 +119,3 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.45, -0.75)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
-
-
-def _name_points(
-    axes: Axes, points: Sequence[tuple[float, float]], colours: Mapping[str, str]
-) -> None:
-    """Names above and to the right of points, pushed up where they would overlap."""
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    named = zip(points, colours.items(), strict=True)
-    placed: list[tuple[float, float]] = []
-    for (x, y), (name, colour) in sorted(named, key=lambda point: point[0][1]):
-        at = ((x - left) / (right - left), (y - low) / (high - low))
-        while any(abs(at[0] - a) < 0.2 and abs(at[1] - b) < 0.08 for a, b in placed):
-            at = (at[0], at[1] + 0.02)
-        placed.append(at)
-        axes.annotate(
-            name, at, (8, 7), xycoords="axes fraction", textcoords="offset points", color=colour
-        )

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from accord.report.curves import training_figures
+from accord.report.curves import reward_figures, reward_models, training_figures
 from accord.report.figures import frontier_figures, policy_colours, score_figures
 from accord.report.glossary import explain
 from accord.report.numbers import Numbers
@@ -32,7 +33,7 @@ def render(document: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["revision"] = _short
-    environment.globals.update(explain=explain, shares=SHARES)
+    environment.globals.update(explain=partial(_explained, document), shares=SHARES)
     colours = {name: VARIABLES[c] for name, c in policy_colours(document).items()}
     return environment.get_template("report.html.j2").render(
         document=document,
@@ -44,6 +45,9 @@ def render(document: Mapping[str, Any]) -> str:
         frontier=frontier_figures(document),
         training_figures=training_figures(document),
         policy_figures=policy_figures(document),
+        reward_figures=reward_figures(document),
+        texts=[name for name in document["heldout"] if name not in reward_models(document)],
+        reward_models=reward_models(document),
         sample_figures=sample_figures(document),
         path_figures=path_figures(document),
         recipe=json.dumps(document["recipe"], indent=2, ensure_ascii=False),
@@ -58,6 +62,16 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
     page = folder / "report.html"
     page.write_text(render(document), encoding="utf-8")
     return page
+
+
+def _explained(document: Mapping[str, Any], term: str) -> str:
+    """The term in plain words; a scorer that the recipe named is what the recipe says."""
+    reward = document["protocol"].get("rewards", {}).get(term)
+    if reward is None:
+        return explain(term)
+    if reward.get("model"):
+        return f"Score of the reward model {reward['model']}."
+    return f"The reward function {reward['function']}."
 
 
 def _short(revision: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 
 from accord.evaluation.findings.rollouts import KINDS
-from accord.report.drawing import Drawing, Line, Panel, Points, canvas, drawing, stacked
+from accord.report.drawing import Drawing, Line, Panel, Points, canvas, drawing, legend, stacked
 from accord.report.figures import policy_colours
 from accord.report.svg import PAPER, SERIES, style
 
@@ -120,7 +120,6 @@ def _samples(document: Document, name: str) -> Iterator[Drawing]:
 
 def _path(document: Document, metric: str, title: str) -> Iterator[Drawing]:
     figure, axes = canvas()
-    drawn = 0
     for name in _stages(document):
         found, colour = document["curves"][name], _colour(document, name)
         points = _joined(found.get(KL, []), found.get(metric, []))
@@ -132,20 +131,9 @@ def _path(document: Document, metric: str, title: str) -> Iterator[Drawing]:
             kl[0], values[0], "o", markersize=6, markerfacecolor=PAPER, markeredgecolor=colour
         )
         axes.plot(kl[-1], values[-1], "o", markersize=6.5, color=colour)
-        drawn += 1
-    if not drawn:
+    if not axes.lines:
         return
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0),
-        ncols=drawn,
-        frameon=False,
-        labelcolor="linecolor",
-        borderpad=0.0,
-        handlelength=1.2,
-        handletextpad=0.5,
-        columnspacing=1.2,
-    )
+    legend(axes)
     axes.margins(0.06)
     axes.set_xlabel("KL from the reference in roll-outs, nats a completion")
     own = "Each stage's own reward" if metric == "reward" else f"The judge {title}"

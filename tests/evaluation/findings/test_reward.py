@@ -6,13 +6,19 @@ from planted import named
 from accord.evaluation.findings import findings
 
 
+def baseline(ahead: float, ci95: list[float]) -> dict:
+    """What a ridge reached on the same pairs, and by how much the model is ahead."""
+    ridge = {"accuracy": 0.86, "ci95": [0.84, 0.88]}
+    return ridge | {"margin_over": ahead, "margin_over_ci95": ci95}
+
+
 def document(**changes) -> dict:
     heldout = {
         "accuracy": 0.87,
         "ci95": [0.85, 0.89],
         "ece": 0.03,
         "length_correlation": 0.1,
-        "baseline": {"accuracy": 0.86, "ci95": [0.84, 0.88]},
+        "baseline": baseline(0.01, [-0.005, 0.025]),
     }
     return {
         "stages": {"rm": {"kind": "reward", "config": {}}, "sft": {"kind": "sft", "config": {}}},
@@ -23,7 +29,10 @@ def document(**changes) -> dict:
 def test_a_healthy_reward_model():
     [finding] = findings(document())
     assert finding["name"] == "reward_model_accuracy" and finding["severity"] == "info"
-    assert "87.0%" in finding["sentence"] and "86.0%" in finding["sentence"]
+    assert (
+        "87.0%" in finding["sentence"]
+        and "86.0%: ahead by +1.0 points [−0.5, +2.5]" in finding["sentence"]
+    )
     [alone] = findings(document(baseline=None))
     assert alone["name"] == "reward_model_accuracy" and "ridge" not in alone["sentence"]
 
@@ -32,8 +41,16 @@ def test_a_healthy_reward_model():
     ("changes", "name", "severity"),
     [
         ({"accuracy": 0.52, "ci95": [0.48, 0.56]}, "reward_model_at_chance", "problem"),
-        ({"accuracy": 0.85, "ci95": [0.83, 0.87]}, "reward_model_below_baseline", "warning"),
-        ({"accuracy": 0.80, "ci95": [0.78, 0.82]}, "reward_model_below_baseline", "problem"),
+        (
+            {"accuracy": 0.85, "baseline": baseline(-0.01, [-0.03, 0.01])},
+            "reward_model_below_baseline",
+            "warning",
+        ),
+        (
+            {"accuracy": 0.80, "baseline": baseline(-0.06, [-0.08, -0.04])},
+            "reward_model_below_baseline",
+            "problem",
+        ),
         ({"ece": 0.15}, "reward_model_miscalibrated", "warning"),
         ({"length_correlation": 0.7}, "reward_model_reads_length", "warning"),
         ({"length_correlation": -0.7}, "reward_model_reads_length", "warning"),

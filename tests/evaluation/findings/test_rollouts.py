@@ -113,10 +113,7 @@ def test_length_drift_tells_the_correlation():
 )
 def test_a_learned_reward_that_the_judge_does_not_share(judge, severity):
     doc = policy_stage("ppo")
-    doc["stages"]["report"] = {
-        "kind": "evaluate",
-        "config": {"rewards": {"learned": {"model": "rm"}, "exact": {"function": "exact"}}},
-    }
+    doc["protocol"] = {"rewards": {"learned": {"model": "rm"}, "exact": {"function": "exact"}}}
     doc["comparisons"] = [
         comparison("vader", *judge, policy="ppo"),
         comparison("learned", 1.0, 0.8, 1.2, policy="ppo"),

@@ -12,7 +12,7 @@ SOFTER: Mapping[str, str] = {
     "preference": "raise beta",
     "online": "raise beta",
     "ppo": "raise kl_coef or set kl_target",
-    "grpo": "raise beta (at 0 nothing holds the policy)",
+    "grpo": "raise beta",
 }
 """What strengthens the pull to the reference, by kind of stage."""
 

@@ -42,16 +42,18 @@ def accuracy(document: Document) -> Iterator[Finding]:
 def _beside_baseline(
     stage: str, numbers: str, found: Mapping[str, Any], evidence: Mapping[str, Any]
 ) -> Finding:
-    theirs, _, _ = _accuracy(found["baseline"])
-    ours, _, high = _accuracy(found)
-    evidence = {**evidence, "baseline": theirs}
-    if ours >= theirs:
-        sentence = f"{stage} puts {numbers}; a TF-IDF ridge, {theirs:.1%}."
+    baseline = found["baseline"]
+    theirs, (low, high) = baseline["accuracy"], baseline["margin_over_ci95"]
+    ahead = f"{_points(baseline['margin_over'])} points [{_points(low)}, {_points(high)}]"
+    evidence = {**evidence, "baseline": theirs, "ahead": baseline["margin_over"]}
+    if baseline["margin_over"] >= 0:
+        sentence = f"{stage} puts {numbers}, a TF-IDF ridge {theirs:.1%}: ahead by {ahead}."
         return Finding("reward_model_accuracy", "info", sentence, evidence)
     return Finding(
         "reward_model_below_baseline",
-        "problem" if high < theirs else "warning",
-        f"{stage} puts {numbers}, fewer than a TF-IDF ridge on the same rows ({theirs:.1%}).",
+        "problem" if high < 0 else "warning",
+        f"{stage} puts {numbers}, fewer than a TF-IDF ridge on the same rows, {theirs:.1%}: "
+        f"{ahead}.",
         evidence,
         "start from a better pretrained trunk, train on more pairs, or add a regression to the "
         "rating (pairs.regression)",
@@ -92,3 +94,7 @@ def length(document: Document) -> Iterator[Finding]:
 def _accuracy(found: Mapping[str, Any]) -> tuple[float, float, float]:
     low, high = found["ci95"]
     return found["accuracy"], low, high
+
+
+def _points(share: float) -> str:
+    return signed(100 * share, 1)

@@ -132,12 +132,8 @@ def _fell_back(judged: Trend) -> bool:
 
 def judge_left_behind(document: Document) -> Iterator[Finding]:
     """The evaluation finds more of the learned reward, and not more of what judges measure."""
-    learned = {
-        name
-        for _, config, _ in stages_of(document, ["evaluate"])
-        for name, term in config.get("rewards", {}).items()
-        if term.get("model")
-    }
+    terms = document.get("protocol", {}).get("rewards", {})
+    learned = {name for name, term in terms.items() if term.get("model")}
     trained = {name for name, _, _ in stages_of(document, KINDS)}
     rows = {(r["policy"], r["scorer"]): r for r in document.get("comparisons", [])}
     for (policy, scorer), row in rows.items():
