@@ -1,10 +1,11 @@
 """The shape of a decoder: one description for every family Accord can build or load."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from accord.config.base import Strict
+from accord.errors import did_you_mean
 
 
 class ModelConfig(Strict):
@@ -94,3 +95,17 @@ PRESETS: dict[str, dict[str, object]] = {
     },
 }
 """Starting points for `model: {preset: NAME, …}`: keys beside the preset override it."""
+
+
+def check_shape(model: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's `model: {preset: …}` of a model from scratch, its preset a known one.
+
+    Raises:
+        ValueError: An unknown preset, or a vocabulary size, which follows the tokenizer.
+    """
+    preset = model.get("preset", "llama")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ValueError(f"unknown preset '{preset}'; {did_you_mean(str(preset), PRESETS)}")
+    if "vocab_size" in model:
+        raise ValueError("vocab_size follows the tokenizer; delete this key")
+    return model

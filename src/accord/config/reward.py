@@ -2,16 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from accord.config.base import ChatTemplate, Strict
 from accord.config.data import HeldoutConfig, RatedPairs, SourceConfig
+from accord.config.model import check_shape
 from accord.config.train import TrainConfig
 
 
 class RatedGroups(Strict):
-    """Rated texts compared with each other in groups: every pair in a group whose ratings differ
-    by the gap."""
+    """Rated texts compared with each other in groups: every two of a group whose ratings differ by
+    the gap are a pair. Groups are drawn anew each epoch."""
 
     kind: Literal["groups"] = "groups"
     rating: str = "rating"
@@ -22,6 +23,9 @@ class RatedGroups(Strict):
     """Texts a group; batch_size counts groups."""
     regression: float = Field(default=0.0, ge=0)
     """Weight of the squared error to the standardised rating, added to the pairs' loss."""
+    heldout: RatedPairs = RatedPairs()
+    """The held-out pairs that accuracy is measured on; a preference stage with the same pairs,
+    data and seed holds out the same."""
 
 
 class RewardStage(TrainConfig):
@@ -46,9 +50,15 @@ class RewardStage(TrainConfig):
     centering: float = Field(default=0.0, ge=0)
     """Weight of (r_w + r_l)², which keeps scores around zero."""
     baseline: bool = True
-    """Fit a TF-IDF ridge on the same rows and report its accuracy on the same held-out pairs."""
+    """Fit a TF-IDF ridge on the same rows and report its accuracy on the same held-out pairs;
+    needs scikit-learn."""
     chat_template: ChatTemplate | None = None
     """None: the model folder's own."""
+
+    @field_validator("model")
+    @classmethod
+    def _known_preset(cls, model: dict[str, Any]) -> dict[str, Any]:
+        return check_shape(model)
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""

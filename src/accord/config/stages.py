@@ -7,12 +7,11 @@ from pydantic import Field, field_validator, model_validator
 from accord.config.base import ChatTemplate, Strict
 from accord.config.data import HeldoutConfig, PairsConfig, SampledPairs, SourceConfig
 from accord.config.generate import SamplingConfig
-from accord.config.model import PRESETS
+from accord.config.model import check_shape
 from accord.config.reward import RewardStage
 from accord.config.rewards import RewardTerm
 from accord.config.rl import GRPOStage, OnlineStage, PPOStage
 from accord.config.train import TrainConfig
-from accord.errors import did_you_mean
 
 
 class TokenizerStage(Strict):
@@ -63,12 +62,7 @@ class PretrainStage(TrainConfig):
     @field_validator("model")
     @classmethod
     def _known_preset(cls, model: dict[str, Any]) -> dict[str, Any]:
-        preset = model.get("preset", "llama")
-        if not isinstance(preset, str) or preset not in PRESETS:
-            raise ValueError(f"unknown preset '{preset}'; {did_you_mean(str(preset), PRESETS)}")
-        if "vocab_size" in model:
-            raise ValueError("vocab_size follows the tokenizer; delete this key")
-        return model
+        return check_shape(model)
 
 
 class SFTStage(TrainConfig):

@@ -36,6 +36,7 @@ from accord.train.metrics import (
 )
 from accord.train.microbatch import (
     Collector,
+    Measured,
     Runner,
     Source,
     Step,
@@ -333,7 +334,10 @@ class Trainer:
     def _evaluation(self) -> dict[str, float]:
         assert self._evaluate is not None
         began = time.monotonic()
-        found = means(self._runner.evaluate(self._evaluate))
+        totals = self._runner.evaluate(self._evaluate)
+        found = means(totals)
+        if isinstance(self._evaluate, Measured):
+            found |= self._evaluate.figures(totals)
         return {f"eval_{name}": value for name, value in found.items()} | {
             "eval_runtime": time.monotonic() - began
         }

@@ -1,20 +1,37 @@
 """One optimiser step's rows, split over ranks and micro-batches, and the step run on each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from accord.config.train import TrainConfig
-from accord.data.batch import TokenBatch
 from accord.errors import AccordError
 from accord.objectives.loss import Loss
 from accord.train.metrics import Sums
 from accord.train.parallel import Ranks
 
-Step = Callable[[nn.Module, TokenBatch], Loss]
+Step = Callable[[nn.Module, Any], Loss]
 """`step(model, batch)`: the objective's sum over the batch, its weight and its metrics."""
+
+
+class Batch(Protocol):
+    """What the loop asks of a batch; the rest is between a source and its step."""
+
+    @property
+    def ids_N(self) -> Tensor:
+        """The tokens it reads."""
+        ...
+
+    @property
+    def row_ids(self) -> tuple[str, ...]:
+        """Stable ids of its rows."""
+        ...
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on `device`."""
+        ...
 
 
 class Source(Protocol):
@@ -29,8 +46,17 @@ class Source(Protocol):
         """The rows of optimiser step `step`, over all ranks."""
         ...
 
-    def collate(self, rows: Sequence[Any]) -> TokenBatch:
+    def collate(self, rows: Sequence[Any]) -> Batch:
         """A micro-batch of some of those rows."""
+        ...
+
+
+@runtime_checkable
+class Measured(Source, Protocol):
+    """A held-out source with figures that are no means, such as a calibration error."""
+
+    def figures(self, totals: Mapping[str, tuple[float, float]]) -> Mapping[str, float]:
+        """Further figures from the (sum, weight) of all metrics over the whole source."""
         ...
 
 
@@ -77,7 +103,7 @@ class StepModule(nn.Module):
         self.model = model
         self._step = step
 
-    def forward(self, batch: TokenBatch) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
         """The loss's total, weight and metrics, in a form that FSDP's hooks can walk."""
         loss = self._step(self.model, batch)
         return loss.total, loss.weight, dict(loss.metrics)
