@@ -36,7 +36,7 @@ def tiny(style: str, vocab_size: int = 32, **settings: object) -> Decoder:
             "num_key_value_heads": 4 if style == "gpt2" else 2,
             "intermediate_size": 48,
             "max_position_embeddings": 64,
-            "initializer_range": 0.25,
+            "initializer_range": 0.2,
         }
         | settings
     )

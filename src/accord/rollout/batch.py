@@ -15,6 +15,7 @@ from torch import Tensor
 from accord.config.generate import SamplingConfig
 from accord.model.cache import KVCache
 from accord.model.decoder import Decoder
+from accord.rollout.decode import Forward
 from accord.rollout.sampling import draw_, forbid_ngrams, penalise_repetition
 from accord.text.tokenizer import Tokenizer
 
@@ -50,6 +51,7 @@ class Batch:
 
     Args:
         model: The decoder.
+        forward: What reads tokens for it.
         tokenizer: Decodes rows where there are stop strings.
         end_ids: Tokens that end a row.
         forbidden: Tokens that are never drawn.
@@ -61,6 +63,7 @@ class Batch:
     def __init__(
         self,
         model: Decoder,
+        forward: Forward,
         tokenizer: Tokenizer,
         end_ids: AbstractSet[int],
         forbidden: Sequence[int],
@@ -68,12 +71,8 @@ class Batch:
         waiting: Sequence[Row],
         slots: int,
     ) -> None:
-        self.model, self.tokenizer, self.end_ids, self.sampling = (
-            model,
-            tokenizer,
-            end_ids,
-            sampling,
-        )
+        self.forward, self.sampling = forward, sampling
+        self.tokenizer, self.end_ids = tokenizer, end_ids
         weight = model.head_weight_VD
         self.device = weight.device
         length = max(len(row.prompt) + row.budget for row in waiting)
@@ -141,15 +140,15 @@ class Batch:
         lengths = [len(row.prompt) for row in rows]
         attend = self.cache.prefill(slots, lengths)
         ids_N = self._tensor([token for row in rows for token in row.prompt])
-        hidden_ND = self.model(ids_N, attend.position_N, attend)
-        last_BD = hidden_ND[self._tensor(lengths).cumsum(0) - 1]
+        ends_B = self._tensor(lengths).cumsum(0) - 1
+        last_BD = self.forward(ids_N, attend.position_N, attend, ends_B)
         self.prompt_end |= zip((row.group for row in rows), last_BD, strict=True)
 
     def _step(self) -> tuple[Tensor, Tensor]:
         attend = self.cache.step(range(len(self.rows)))
         if self.history is not None:
             self.history[torch.arange(len(self.rows)), attend.position_N] = self.token_B
-        hidden_BD = self.model(self.token_B, attend.position_N, attend)
+        hidden_BD = self.forward(self.token_B, attend.position_N, attend, None)
         uniform_B = self.uniform_TB[self.ahead]
         self.ahead += 1
         self.token_B, logp_B = self._draw(hidden_BD, 0, attend.position_N + 1, uniform_B)

@@ -14,6 +14,7 @@ from accord.config.generate import SamplingConfig
 from accord.errors import AccordError, did_you_mean
 from accord.model.decoder import Decoder
 from accord.rollout.batch import Batch, Finish, Row
+from accord.rollout.decode import Forward, Fused, expresses, plain
 from accord.rollout.sampling import uniforms
 from accord.text.tokenizer import Tokenizer
 
@@ -58,6 +59,8 @@ class Engine:
         self.model, self.tokenizer = model, tokenizer
         self.end_ids = frozenset((tokenizer.end_id, *stop_ids))
         pad = tokenizer.pad_id
+        self.forward: Forward = Fused(model) if expresses(model) else plain(model)
+        """What reads tokens: `decode.plain(model)` is its slow twin."""
         self.forbidden = () if pad is None or pad in self.end_ids else (pad,)
         """Tokens that are never drawn; rows that only pad the embedding are not even scored."""
 
@@ -84,9 +87,12 @@ class Engine:
         self._check(prompts, seeds, batch_size)
         if not prompts:
             return []
+        if isinstance(self.forward, Fused):
+            self.forward.refresh()
         waiting = self._waiting(prompts, sampling, seeds)
         batch = Batch(
             self.model,
+            self.forward,
             self.tokenizer,
             self.end_ids,
             self.forbidden,
