@@ -1,15 +1,30 @@
 """The loop, set up for a stage."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from torch import nn
 
 from accord.config.train import TrainConfig
+from accord.data.order import Order
 from accord.data.packing import Example
 from accord.model.decoder import Decoder
+from accord.objectives.loss import Loss
 from accord.stages.context import StageContext
 from accord.stages.sources import BlockSource, ExampleSource, HeldoutExamples
 from accord.stages.steps import Step
 from accord.train import Trainer
 from accord.train.loop import Unit
+from accord.train.microbatch import Source
+
+
+class Ordered(Source, Protocol):
+    """A source whose rows come in shuffled epochs."""
+
+    @property
+    def order(self) -> Order:
+        """The order of its rows."""
+        ...
 
 
 def train(
@@ -34,13 +49,28 @@ def train(
         fingerprint: Of whatever the run depends on beside its settings.
         unit: What the rows are.
     """
+    held = HeldoutExamples(watched, config.batch_size) if watched else None
+    return fit(model, step, source, held, config, context, fingerprint, unit)
+
+
+def fit(
+    model: nn.Module,
+    step: Callable[[Any, Any], Loss],
+    source: Ordered,
+    held: Source | None,
+    config: TrainConfig,
+    context: StageContext,
+    fingerprint: str,
+    unit: Unit,
+) -> Trainer:
+    """As `train`, for any model and batch; `held` gives the batches of the evaluations."""
     trainer = Trainer(
         model,
         step,
         source,
         config,
         context.folder,
-        evaluate=HeldoutExamples(watched, config.batch_size) if watched else None,
+        evaluate=held,
         console=context.console,
         unit=unit,
         steps_per_epoch=source.order.rows / source.order.batch_size,
