@@ -89,6 +89,15 @@ def test_the_critic_is_left_beside_the_policy(critic: str, model_folder: Path, r
     assert lines[0]["reward"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_bonus_keeps_the_entropy_up(model_folder: Path, run) -> None:
+    flat = {"steps": 6, "lr": 1e-2, "max_grad_norm": None, "rollout": {"batches": 1}}
+    ends = []
+    for bonus in (0.0, 3.0):
+        given = settings("ppo", model_folder, entropy_coef=bonus, **flat)
+        ends.append(log(run(given, f"bonus-{bonus}"))[-1]["policy/entropy_avg"])
+    assert ends[1] > ends[0] + 0.02
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_leaves_the_same_bytes(kind: str, model_folder: Path, run) -> None:
     one = run(settings(kind, model_folder), "one")

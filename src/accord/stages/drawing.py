@@ -18,6 +18,7 @@ from accord.data.experience import Experience, Support, collate_experience
 from accord.data.packing import Example
 from accord.errors import AccordError
 from accord.model.plan import predicting_hidden
+from accord.objectives.entropy import token_logps_entropies
 from accord.objectives.logprobs import TokenStats, token_logps
 
 Floats = NDArray[np.float32]
@@ -50,19 +51,25 @@ class Drawing:
         self, model: Any, batch: TokenBatch, hidden_SD: Tensor, support: Support | None
     ) -> tuple[Tensor, TokenStats]:
         """Log-probability at which each scored token is drawn, differentiable, float32 [S]."""
-        known = self.tokens < len(model.head_weight_VD)
-        head_VD = model.head_weight_VD[: self.tokens] if known else model.head_weight_VD
-        forbidden = (
-            torch.tensor(self.forbidden, device=hidden_SD.device) if self.forbidden else None
-        )
-        return token_logps(
-            hidden_SD,
-            head_VD,
-            batch.target_S,
-            temperature=self.sampling.temperature,
-            forbidden=forbidden,
-            support=None if support is None else (support.ids_M, support.offsets),
-        )
+        head_VD, how = self._how(model, hidden_SD, support)
+        return token_logps(hidden_SD, head_VD, batch.target_S, **how)
+
+    def logps_entropies(
+        self, model: Any, batch: TokenBatch, hidden_SD: Tensor, support: Support | None
+    ) -> tuple[Tensor, Tensor, TokenStats]:
+        """`logps`, with the entropies of what tokens are drawn from differentiable too."""
+        head_VD, how = self._how(model, hidden_SD, support)
+        return token_logps_entropies(hidden_SD, head_VD, batch.target_S, **how)
+
+    def _how(
+        self, model: Any, hidden_SD: Tensor, support: Support | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        head_VD, device = model.head_weight_VD, hidden_SD.device
+        return head_VD[: self.tokens] if self.tokens < len(head_VD) else head_VD, {
+            "temperature": self.sampling.temperature,
+            "forbidden": torch.tensor(self.forbidden, device=device) if self.forbidden else None,
+            "support": None if support is None else (support.ids_M, support.offsets),
+        }
 
 
 def check_drawing(sampling: SamplingConfig, where: str) -> None:

@@ -10,7 +10,6 @@ from accord.data.batch import TokenBatch
 from accord.data.experience import ExperienceBatch
 from accord.model.actor_critic import ActorCritic
 from accord.model.plan import predicting_hidden
-from accord.objectives.logprobs import TokenStats
 from accord.objectives.loss import Loss
 from accord.objectives.policy import PPO_NAMES, PolicySettings, policy_loss
 from accord.objectives.values import value_loss
@@ -32,37 +31,47 @@ def grpo_step(config: GRPOStage, drawing: Drawing) -> Step:
 
     def step(model: Any, batch: TokenBatch) -> Loss:
         rows = cast(ExperienceBatch, batch)
-        loss, stats, _ = _policy(model, rows, drawing, settings)
+        hidden_SD = predicting_hidden(model, rows)
+        logps_S, stats = drawing.logps(model, rows, hidden_SD, rows.support)
+        loss = _policy_loss(logps_S, rows, settings)
         return replace(loss, metrics={**loss.metrics, "entropy": _mean(stats.entropy_S)})
 
     return step
 
 
 def ppo_step(config: PPOStage, drawing: Drawing) -> Step:
-    """The clipped policy loss and the clipped value loss, both means over tokens."""
+    """The clipped policy loss, the clipped value loss and the entropy, all means over tokens."""
     settings = PolicySettings(loss_type="dapo", epsilon=config.cliprange)
 
     def step(model: ActorCritic, batch: TokenBatch) -> Loss:
         rows = cast(ExperienceBatch, batch)
         assert rows.returns_S is not None and rows.values_S is not None
-        policy, stats, hidden_SD = _policy(model.policy, rows, drawing, settings)
+        hidden_SD = predicting_hidden(model.policy, rows)
+        logps_S, entropy_S = _logps(config, drawing, model.policy, rows, hidden_SD)
+        policy = _policy_loss(logps_S, rows, settings)
         values_S = model.values(rows, hidden_SD)
         value = value_loss(values_S, rows.returns_S, rows.values_S, config.cliprange_value)
-        total = policy.total + config.vf_coef * value.total
+        total = policy.total + config.vf_coef * value.total - config.entropy_coef * entropy_S.sum()
         metrics = {PPO_NAMES.get(name, name): pair for name, pair in policy.metrics.items()}
-        metrics |= {"policy/entropy_avg": _mean(stats.entropy_S), **value.metrics}
+        metrics |= {"policy/entropy_avg": _mean(entropy_S.detach()), **value.metrics}
         return Loss(total, policy.weight, metrics)
 
     return step
 
 
-def _policy(
-    model: Any, rows: ExperienceBatch, drawing: Drawing, settings: PolicySettings
-) -> tuple[Loss, TokenStats, Tensor]:
-    assert rows.old_logps_S is not None and rows.advantages_S is not None
-    hidden_SD = predicting_hidden(model, rows)
+def _logps(
+    config: PPOStage, drawing: Drawing, model: Any, rows: ExperienceBatch, hidden_SD: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies; the latter with a gradient only where it is asked for."""
+    if config.entropy_coef:
+        return drawing.logps_entropies(model, rows, hidden_SD, rows.support)[:2]
     logps_S, stats = drawing.logps(model, rows, hidden_SD, rows.support)
-    loss = policy_loss(
+    return logps_S, stats.entropy_S
+
+
+def _policy_loss(logps_S: Tensor, rows: ExperienceBatch, settings: PolicySettings) -> Loss:
+    assert rows.old_logps_S is not None and rows.advantages_S is not None
+    return policy_loss(
         logps_S,
         rows.old_logps_S,
         rows.advantages_S,
@@ -71,7 +80,6 @@ def _policy(
         settings,
         rows.ref_logps_S,
     )
-    return loss, stats, hidden_SD
 
 
 def _mean(values_S: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from accord.model.actor_critic import ActorCritic, with_shared_critic
 from accord.model.plan import predicting_hidden
 from accord.model.scorer import Scorer
 from accord.objectives.advantages import adapt_kl, gae, shaped_rewards, whiten
+from accord.objectives.values import explained_variance
 from accord.stages.collector import Figures
 from accord.stages.context import StageContext
 from accord.stages.drawing import Floats, chunks
@@ -151,13 +152,11 @@ class Proximal:
     ) -> Figures:
         count, score = float(len(scores_R)), float(scores_R.sum())
         kept = -self.kl_coef * float(apart_S.sum())
-        spread = float(returns_S.var(correction=0))
-        explained = 1 - float((returns_S - values_S).var(correction=0)) / spread if spread else 0.0
         return {
             "objective/scores": (score, count),
             "objective/non_score_reward": (kept, count),
             "objective/rlhf_reward": (score + kept, count),
-            "critic/vf_explained_var": (explained, 1.0),
+            "critic/vf_explained_var": (explained_variance(values_S, returns_S), 1.0),
             "kl_coef": (self.kl_coef, 1.0),
         }
 
