@@ -166,6 +166,8 @@ REWARD_HELDOUT = {
         "histogram": {"edges": [-4.0, -2.0, 0.0, 2.0, 4.0], "counts": [98, 310, 322, 98]},
     },
     "baseline": {
+        "name": "TF-IDF ridge",
+        "rating_correlation": 0.702,
         "accuracy": 0.8651,
         "ci95": [0.846, 0.884],
         "margin_over": 0.0061,

@@ -44,6 +44,62 @@ def test_tables_hold_settings_metrics_rows_and_revision(stages):
     assert "## Limitations" in card
 
 
+def test_a_reward_model_says_what_it_is_and_how_to_load_it(all_stages):
+    card = model_card(all_stages["rm"])
+    assert front(card)["pipeline_tag"] == "text-classification"
+    assert front(card)["library_name"] == "transformers"
+    assert front(card)["tags"] == ["accord", "reward-model"]
+    assert 'AutoModelForSequenceClassification.from_pretrained(".")' in card
+    assert "AutoModelForCausalLM" not in card and "What was maximised" not in card
+    assert "| this model | 1204 | 0.871 | 0.852 to 0.889 |" in card
+    assert "| TF-IDF ridge | 1204 | 0.865 | 0.846 to 0.884 |" in card
+    assert "| architecture | causal |" in card
+
+
+def test_a_bidirectional_scorer_is_not_promised_to_transformers(tmp_path):
+    (tmp_path / "accord").mkdir()
+    config = {"architecture": "bidirectional", "from": "sft"}
+    stage = {"name": "rm", "kind": "reward", "config": config}
+    (tmp_path / "accord" / "stage.json").write_text(json.dumps(stage))
+    card = model_card(tmp_path)
+    assert front(card)["library_name"] == "accord"
+    assert "load_scorer" in card and "AutoModel" not in card
+
+
+def test_policies_say_what_they_maximised_and_what_held_them(all_stages):
+    cards = {name: model_card(all_stages[name]) for name in ("ppo", "grpo", "online")}
+    for name, card in cards.items():
+        assert front(card)["pipeline_tag"] == "text-generation"
+        assert front(card)["datasets"] == ["owner/prompts"]
+        assert "| reward model `rm` | 1.0 |" in card
+        assert "not trained on: `vader`" in card
+        assert "AutoModelForCausalLM" in card and "from `sft`" in card
+        assert "| num_generations | 4 |" in card
+        log = (all_stages[name] / "accord" / "metrics.jsonl").read_text().splitlines()
+        last = [line for line in map(json.loads, log) if "reward" in line][-1]
+        assert f"| reward | {last['reward']:.4f} | {last['step']} |" in card
+        assert f"| judges/vader/mean | {last['judges/vader/mean']:.4f} |" in card
+        assert "| loss |" not in card
+        assert "whatever that reward gets wrong" in card
+    assert "(PPO)" in cards["ppo"] and "weighted by 0.05, is taken off" in cards["ppo"]
+    assert "(GRPO)" in cards["grpo"] and "Nothing held it" in cards["grpo"]
+    assert "best against the worst" in cards["online"] and "beta 0.1" in cards["online"]
+
+
+def test_the_family_of_grpo_is_called_by_its_names(all_stages, tmp_path):
+    stage = json.loads((all_stages["grpo"] / "accord" / "stage.json").read_text())
+    (tmp_path / "accord" / "critic").mkdir(parents=True)
+    for advantage, name in (("rloo", "(RLOO)"), ("reinforce_plus_plus", "REINFORCE++")):
+        rollout = {"iterations": 2, "sampling": {"temperature": 0.7, "top_k": 0}}
+        stage["config"] |= {"advantage": advantage, "rollout": rollout}
+        (tmp_path / "accord" / "stage.json").write_text(json.dumps(stage))
+        card = model_card(tmp_path)
+        assert name in card and "(GRPO)" not in card
+        assert "| rollout.iterations | 2 |" in card
+        assert "| rollout.sampling.temperature | 0.7 |" in card and "top_k" not in card
+        assert "accord/critic" in card
+
+
 def test_hub_sources_are_named_as_data_sets(tmp_path):
     (tmp_path / "accord").mkdir()
     sources = [{"source": "hub:owner/name:train"}, {"source": "local.jsonl"}]

@@ -14,6 +14,8 @@ from accord.report.numbers import FORMS, Numbers, pointer
         ("signed", -0.35, 2, "−0.35"),
         ("signed", 0.0, 2, "0.00"),
         ("share", 0.8914, 3, "89.1\u00a0%"),
+        ("share", -0.009, 3, "−0.9\u00a0%"),
+        ("gain", 0.006, 3, "+0.6\u00a0%"),
         ("count", 10605, 3, "10,605"),
         ("seconds", 9.06, 3, "9.1 s"),
         ("seconds", 231.4, 3, "3 min 51 s"),

@@ -10,22 +10,53 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from accord.errors import AccordError
 from accord.evaluation.document import read_stage
+from accord.evaluation.findings.rollouts import KINDS
 
-METHODS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "pretrain": ("Next-token training", ("pretraining",)),
-    "sft": ("Supervised fine-tuning (loss on the response and its end token only)", ("sft",)),
-    "preference": ("Preference optimisation against the frozen starting model", ("dpo",)),
+METHODS: Mapping[str, str] = {
+    "pretrain": "Next-token training",
+    "sft": "Supervised fine-tuning (loss on the response and its end token only)",
+    "preference": "Preference optimisation against the frozen starting model",
+    "ppo": "Proximal policy optimisation (PPO) on its own completions",
+    "grpo": "Group-relative policy optimisation (GRPO) on groups of its own completions",
+    "online": "Online preference optimisation: the best against the worst of its own completions",
+    "reward": "Reward model (Bradley–Terry): one score for a prompt with its response",
+}
+ADVANTAGES: Mapping[str, str] = {
+    "rloo": "REINFORCE with a leave-one-out baseline (RLOO) on groups of its own completions",
+    "reinforce_plus_plus": "REINFORCE++ on groups of its own completions",
+}
+"""What the GRPO stage is called with another advantage than the group's."""
+TAGS: Mapping[str, tuple[str, ...]] = {
+    "pretrain": ("pretraining",),
+    "sft": ("sft",),
+    "preference": ("dpo",),
+    "ppo": ("ppo", "reinforcement-learning"),
+    "grpo": ("grpo", "reinforcement-learning"),
+    "online": ("online-dpo",),
+    "reward": ("reward-model",),
 }
 SETTINGS = (
-    "steps", "epochs", "batch_size", "max_length", "optimizer", "lr", "muon_lr", "betas",
-    "weight_decay", "max_grad_norm", "schedule", "warmup_steps", "warmup_ratio", "precision",
-    "loss", "beta", "label_smoothing", "margin_cap", "sft_weight", "chat_template", "seed",
+    "architecture", "steps", "epochs", "batch_size", "num_generations", "max_length", "optimizer",
+    "lr", "muon_lr", "betas", "weight_decay", "max_grad_norm", "schedule", "warmup_steps",
+    "warmup_ratio", "precision", "loss", "loss_type", "advantage", "scale_rewards",
+    "importance_sampling_level", "epsilon", "epsilon_high", "cliprange", "cliprange_value", "beta",
+    "kl_estimator", "kl_coef", "kl_target", "kl_stop", "gamma", "lam", "critic", "critic_from",
+    "vf_coef", "entropy_coef", "whiten_advantages", "whiten_rewards", "dynamic_sampling",
+    "mask_truncated_completions", "missing_end_penalty", "label_smoothing", "margin_cap",
+    "sft_weight", "use_margin", "centering", "chat_template", "seed",
 )  # fmt: skip
 """Settings of the training table, in its order; those a stage does not have are left out."""
+ROLLOUT = ("temperature", "top_p", "top_k", "min_p", "max_new_tokens")
+"""Settings of the sampling in roll-outs."""
 METRICS = (
-    "loss", "eval_loss", "eval_bits_per_byte", "eval_rewards/accuracies", "eval_rewards/margins",
-    "eval_logps/chosen", "eval_logps/rejected",
+    "loss", "eval_loss", "eval_bits_per_byte", "eval_accuracy", "eval_margin",
+    "eval_rewards/accuracies", "eval_rewards/margins", "eval_logps/chosen", "eval_logps/rejected",
 )  # fmt: skip
+OWN_METRICS = (
+    "reward", "objective/kl", "unique", "completions/mean_length", "completions/clipped_ratio",
+    "rewards/margins",
+)  # fmt: skip
+"""Of stages that train on their own completions, whose loss says little."""
 
 
 @dataclass(frozen=True)
@@ -67,28 +98,53 @@ def model_card(folder: Path, origin: Origin | None = None) -> str:
         autoescape=False,
     )
     config = stage.get("config", {})
-    method, tags = METHODS.get(stage["kind"], (stage["kind"], ()))
+    curves = parts["curves"]
+    judges = [m for m in curves if m.startswith("judges/")] if stage["kind"] in KINDS else []
+    wanted = [*OWN_METRICS, *judges] if stage["kind"] in KINDS else METRICS
     return environment.get_template("card.md.j2").render(
-        front=_front_matter(config, tags, origin or Origin()),
+        front=_front_matter(stage["kind"], config, origin or Origin()),
         stage=stage,
-        method=method,
+        method=_method(stage["kind"], config),
         start=config.get("from"),
-        settings={k: config[k] for k in SETTINGS if config.get(k) is not None},
-        metrics={m: parts["curves"][m][-1] for m in METRICS if parts["curves"].get(m)},
+        settings=_settings(config),
+        terms=config.get("reward") if stage["kind"] in KINDS else None,
+        judges=config.get("judges"),
+        bidirectional=_bidirectional(config),
+        critic=(folder / "accord" / "critic").is_dir(),
+        metrics={m: curves[m][-1] for m in wanted if curves.get(m)},
+        heldout=parts["heldout"] if "accuracy" in parts["heldout"] else None,
         rows=parts["rows"],
     )
 
 
-def _front_matter(config: Mapping[str, Any], tags: Sequence[str], origin: Origin) -> str:
+def _method(kind: str, config: Mapping[str, Any]) -> str:
+    return ADVANTAGES.get(config.get("advantage", ""), METHODS.get(kind, kind))
+
+
+def _bidirectional(config: Mapping[str, Any]) -> bool:
+    return config.get("architecture") == "bidirectional"
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    rollout = config.get("rollout") or {}
+    sampling = rollout.get("sampling") or {}
+    return {
+        **{k: config[k] for k in SETTINGS if config.get(k) is not None},
+        **{f"rollout.{k}": rollout[k] for k in ("batches", "iterations") if k in rollout},
+        **{f"rollout.sampling.{k}": sampling[k] for k in ROLLOUT if sampling.get(k)},
+    }
+
+
+def _front_matter(kind: str, config: Mapping[str, Any], origin: Origin) -> str:
     """The YAML that the hub reads."""
     front: dict[str, Any] = {
         "license": origin.license,
         "language": list(origin.language),
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "library_name": "accord" if _bidirectional(config) else "transformers",
+        "pipeline_tag": "text-classification" if kind == "reward" else "text-generation",
         "base_model": origin.base_model,
         "datasets": _hub_datasets(config),
-        "tags": ["accord", *tags],
+        "tags": ["accord", *TAGS.get(kind, ())],
     }
     kept = {key: value for key, value in front.items() if value}
     return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True).strip()

@@ -20,7 +20,12 @@ def signed(value: float, digits: int) -> str:
 
 def share(value: float, digits: int) -> str:
     """A share in per cent, with two digits fewer."""
-    return f"{100 * value:.{max(digits - 2, 0)}f}\u00a0%"
+    return f"{number(100 * value, max(digits - 2, 0))}\u00a0%"
+
+
+def gain(value: float, digits: int) -> str:
+    """A difference of shares in per cent, with its sign."""
+    return f"{signed(100 * value, max(digits - 2, 0))}\u00a0%"
 
 
 def count(value: float, _: int) -> str:
@@ -46,6 +51,7 @@ FORMS: Mapping[str, Form] = {
     "number": number,
     "signed": signed,
     "share": share,
+    "gain": gain,
     "count": count,
     "seconds": seconds,
     "gibibytes": gibibytes,
