@@ -49,8 +49,21 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def html(document) -> str:
-    return render(document)
+def pages(document, whole) -> dict[str, str]:
+    """Each document's page, drawn once."""
+    return {"document": render(document), "whole": render(whole)}
+
+
+@pytest.fixture(scope="module", params=["document", "whole"])
+def html(request, pages) -> str:
+    return pages[request.param]
+
+
+@pytest.fixture(scope="module")
+def report(request, html, pages) -> dict:
+    """The document that `html` shows: DPO alone, or every kind of stage."""
+    [name] = [name for name, page in pages.items() if page is html]
+    return request.getfixturevalue(name)
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +91,10 @@ def test_every_tag_is_closed(page):
     assert page.open == []
 
 
-def test_every_number_is_that_of_the_document(page, document):
+def test_every_number_is_that_of_the_document(page, report):
     assert len(page.data) > 400
     for at, value, shown in page.data:
-        number = look_up(document, at)
+        number = look_up(report, at)
         assert float(value) == number, at
         if " s" in shown or "min" in shown:
             continue
@@ -89,25 +102,60 @@ def test_every_number_is_that_of_the_document(page, document):
         assert got == pytest.approx(number, abs=half), (at, shown)
 
 
-def test_every_score_statistic_row_and_time_is_on_the_page(page, document):
+def test_every_score_statistic_row_and_time_is_on_the_page(page, report):
     shown = {at for at, _, _ in page.data}
-    for name, policy in document["policies"].items():
+    for name, policy in report["policies"].items():
         for scorer in policy["scores"]:
             assert f"/policies/{name}/scores/{scorer}/mean" in shown
             assert f"/policies/{name}/scores/{scorer}/ci95/0" in shown
         assert {f"/policies/{name}/statistics/{s}" for s in policy["statistics"]} <= shown
-    assert {f"/comparisons/{i}/difference" for i in range(len(document["comparisons"]))} <= shown
-    assert {f"/timings/{name}" for name in document["timings"]} <= shown
-    for stage, sources in document["rows"].items():
+    assert {f"/comparisons/{i}/difference" for i in range(len(report["comparisons"]))} <= shown
+    assert {f"/timings/{name}" for name in report["timings"]} <= shown
+    for stage, sources in report["rows"].items():
         for source, counts in sources.items():
             for kind in ("dropped", "truncated"):
                 assert {f"/rows/{stage}/{source}/{kind}/{why}" for why in counts[kind]} <= shown
 
 
-def test_every_finding_and_its_remedy_are_on_the_page(page, document):
-    assert document["findings"]
-    for finding in document["findings"]:
+def test_every_finding_and_its_remedy_are_on_the_page(page, report):
+    assert report["findings"]
+    for finding in report["findings"]:
         assert finding["sentence"] in page.text and finding["remedy"] in page.text
+
+
+def test_every_figure_of_a_reward_model_is_on_the_page_beside_its_baseline(pages):
+    page = Page(pages["whole"])
+    shown = {at for at, _, _ in page.data}
+    numbers = ["accuracy", "ci95/0", "ece", "length_correlation", "rating_correlation", "pairs"]
+    numbers += ["baseline/accuracy", "baseline/ci95/1", "baseline/margin_over"]
+    numbers += ["baseline/margin_over_ci95/0", "rewards/std", "by_length/2/accuracy"]
+    assert {f"/heldout/rm/{number}" for number in numbers} <= shown
+    assert "rm less TF-IDF ridge" in page.text
+    # text and pairs stand in tables of their own
+    assert {"/heldout/base/stories/bits_per_byte", "/heldout/sft/stories/bytes"} <= shown
+
+
+def test_every_policy_has_a_line_in_the_headline_and_problems_are_marked(whole, pages):
+    html = pages["whole"]
+    head = Page(html[: html.index("<nav")] + "</header></body></html>")
+    for at, line in enumerate(whole["headline"]["lines"]):
+        for key in ("after", "difference", "ci95/0", "kl", "win_rate"):
+            assert f"/headline/lines/{at}/{key}" in {where for where, _, _ in head.data}
+        assert line["policy"] in head.text
+    assert [line["policy"] for line in whole["headline"]["lines"] if line["problems"]] == ["grpo"]
+    assert head.text.count("■ problem") == 1
+
+
+def test_many_notes_are_folded_away_and_few_are_not(pages):
+    for name, folded in (("document", False), ("whole", True)):
+        details = [a for _, a in Page(pages[name]).elements if a.get("class") == "notes"]
+        [attributes] = details
+        assert ("open" not in attributes) == folded
+
+
+def test_what_a_recipe_called_a_scorer_is_explained_by_the_recipe(pages):
+    titles = {a.get("title") for tag, a in Page(pages["whole"]).elements if tag == "abbr"}
+    assert "Score of the reward model rm." in titles
 
 
 def test_nothing_is_loaded_from_anywhere(html, page):
@@ -142,8 +190,8 @@ def test_names_from_recipes_and_data_are_escaped(document):
     Page(html)
 
 
-def test_the_same_document_gives_the_same_page(document, html):
-    assert render(document) == html
+def test_the_same_document_gives_the_same_page(document, pages):
+    assert render(document) == pages["document"]
 
 
 def test_metric_names_are_explained(page):
@@ -151,9 +199,9 @@ def test_metric_names_are_explained(page):
     assert len(titles) > 15 and all(titles)
 
 
-def test_write_leaves_page_and_numbers(document, html, tmp_path):
+def test_write_leaves_page_and_numbers(document, pages, tmp_path):
     path = write(document, tmp_path / "run")
-    assert path.read_text(encoding="utf-8") == html
+    assert path.read_text(encoding="utf-8") == pages["document"]
     assert json.loads((path.parent / "report.json").read_text(encoding="utf-8")) == document
 
 
@@ -175,17 +223,16 @@ def test_nothing_at_all_has_a_page(tmp_path):
 
 
 @pytest.mark.slow
-def test_no_page_scrolls_sideways_on_a_phone_in_a_real_browser(document, tmp_path):
+def test_no_page_scrolls_sideways_on_a_phone_in_a_real_browser(html, tmp_path):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no Chromium on this machine")
-    page = write(document, tmp_path).read_text(encoding="utf-8")
     # the shipped page forbids scripts: the probe goes into a copy, and so does the phone's width
     probe = """<script>onload=()=>{document.title=[innerWidth,document.documentElement.scrollWidth,
       getComputedStyle(document.body).backgroundColor,document.querySelectorAll('svg').length,
       [...document.querySelectorAll('figure svg')].every(s=>s.getBoundingClientRect().height>60)
       ].join('|');parent.postMessage(document.title,'*')}</script>"""
-    open_page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    open_page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
     (tmp_path / "probe.html").write_text(open_page.replace("</body>", probe + "</body>"))
     (tmp_path / "phone.html").write_text(
         "<body><p id=said></p><script>onmessage=e=>said.textContent=e.data</script>"
@@ -208,4 +255,4 @@ def test_no_page_scrolls_sideways_on_a_phone_in_a_real_browser(document, tmp_pat
     width, scroll, background, figures, tall = said.group(1).split("|")
     assert (width, scroll) == ("390", "390")
     assert background == "rgb(252, 252, 250)"
-    assert (figures, tall) == ("14", "true")
+    assert (figures, tall) == (str(html.count("<svg")), "true")
