@@ -11,14 +11,20 @@ import torch
 from safetensors.torch import load_file
 
 from accord.checkpoint.folder import load_model
+from accord.checkpoint.scorer_folder import load_scorer
 
 RECIPE = Path(__file__).resolve().parents[2] / "examples" / "tiny.yaml"
-STAGES = ("base", "sft", "dpo")
-STEPS = [f"{stage}.steps={count}" for stage, count in zip(STAGES, (4, 2, 2), strict=True)]
+LENGTHS = {"base": 4, "sft": 2, "dpo": 2, "reward": 2, "ppo": 3, "grpo": 3, "online": 3}
+STAGES = tuple(LENGTHS)
+STEPS = [f"{stage}.steps={count}" for stage, count in LENGTHS.items()]
 # a large eps: where a gradient vanishes, Adam would divide its rounding by itself
 TAME = [f"{stage}.eps=1.0e-3" for stage in STAGES]
 BETA = 0.1  # the recipe's
 COMPARED = ("loss", "grad_norm", "entropy", "num_tokens", "mean_token_accuracy")
+OF_A_ROLLOUT = (
+    *("reward", "reward_std", "unique", "objective/kl", "objective/entropy", "objective/scores"),
+    *("completions/mean_length", "critic/vf_explained_var", "judges/regex/mean"),
+)
 
 pytestmark = pytest.mark.slow
 
@@ -28,31 +34,60 @@ def log(home: Path, run: str, stage: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def resolution(line: dict[str, Any]) -> float:
-    """What float32 leaves undecided of β times a margin: four sums of many nats, an ulp each."""
+def resolution(stage: str, line: dict[str, Any]) -> float:
+    """What float32 leaves undecided: of β times a margin four sums of many nats, an ulp each.
+
+    A policy's loss is a sum of advantages that cancel.
+    """
+    if stage in ("ppo", "grpo"):
+        return 1e-6
     if "logps/chosen" not in line:
         return 0.0
     most = max(abs(line["logps/chosen"]), abs(line["logps/rejected"]))
     return 4 * BETA * float(np.spacing(np.float32(most)))
 
 
-def test_two_ranks_train_as_one(tiny_data: Path, tmp_path: Path, accord: Any) -> None:
-    shutil.copytree(tiny_data, tmp_path / "tiny-data")
-    run = ("run", RECIPE, *STEPS, *TAME, "--stage", "dpo")
-    accord(*run, "--out", "runs/one", cwd=tmp_path)
-    accord(*run, "--out", "runs/two", "--ranks", "2", cwd=tmp_path)
-    for stage in STAGES:
-        lines = zip(log(tmp_path, "one", stage), log(tmp_path, "two", stage), strict=True)
-        for one, two in lines:
-            for name in COMPARED:
-                near = pytest.approx(one[name], rel=1e-6, abs=resolution(one))
-                assert two[name] == near, (stage, one["step"], name)
-            assert set(two) == set(one)
-        folders = [tmp_path / "runs" / run / stage for run in ("one", "two")]
-        files, others = ({path.name for path in folder.iterdir()} for folder in folders)
-        assert others == files
-        load_model(folders[1])
-        whole, shared = (load_file(folder / "model.safetensors") for folder in folders)
-        for name, weight in whole.items():
-            assert torch.isfinite(shared[name]).all()
-            assert (shared[name] - weight).norm() <= 1e-6 * weight.norm(), (stage, name)
+@pytest.fixture(scope="module")
+def home(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory, accord: Any) -> Path:
+    """`runs/one` and `runs/two`: every stage of the small recipe on one rank and on two."""
+    home = tmp_path_factory.mktemp("ranks")
+    shutil.copytree(tiny_data, home / "tiny-data")
+    for out, ranks in (("one", "1"), ("two", "2")):
+        run = ("run", RECIPE, *STEPS, *TAME, "--out", f"runs/{out}", "--ranks", ranks)
+        accord(*run, cwd=home)
+    return home
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_ranks_train_as_one(stage: str, home: Path) -> None:
+    for one, two in zip(log(home, "one", stage), log(home, "two", stage), strict=True):
+        assert set(two) == set(one)
+        for name in COMPARED:
+            if name in one:
+                near = pytest.approx(one[name], rel=1e-6, abs=resolution(stage, one))
+                assert two[name] == near, (one["step"], name)
+        for name in OF_A_ROLLOUT:
+            if name in one:
+                assert two[name] == pytest.approx(one[name], rel=1e-5, abs=1e-5), name
+    folders = [home / "runs" / run / stage for run in ("one", "two")]
+    files, others = ({path.name for path in folder.iterdir()} for folder in folders)
+    assert others == files
+    (load_scorer if stage == "reward" else load_model)(folders[1])
+    whole, shared = (load_file(folder / "model.safetensors") for folder in folders)
+    for name, weight in whole.items():
+        assert torch.isfinite(shared[name]).all()
+        assert (shared[name] - weight).norm() <= 1e-6 * weight.norm(), name
+
+
+@pytest.mark.parametrize("stage", ["ppo", "grpo", "online"])
+def test_two_ranks_collect_what_one_collects(stage: str, home: Path) -> None:
+    """The roll-out in the last checkpoint: the same tokens, the same advantages and returns."""
+    place = Path("accord") / "checkpoints" / f"step-{LENGTHS[stage]}" / "tensors.safetensors"
+    one, two = (load_file(home / "runs" / run / stage / place) for run in ("one", "two"))
+    kept = [name for name in one if name.startswith("collector/")]
+    assert kept and kept == [name for name in two if name.startswith("collector/")]
+    for name in kept:
+        if one[name].is_floating_point():
+            assert torch.allclose(one[name], two[name], rtol=1e-5, atol=1e-5), name
+        else:
+            assert torch.equal(one[name], two[name]), name

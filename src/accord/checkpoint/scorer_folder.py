@@ -35,6 +35,7 @@ from accord.checkpoint.weights import (
     check,
     fill,
     open_weights,
+    read_json,
     weight_files,
     write_json,
     write_weights,
@@ -115,6 +116,12 @@ def load_scorer(
         scorer = scorer.to(dtype).to_empty(device=device)
         fill(_own(scorer), rules, stored, shapes)
     return scorer
+
+
+def holds_scorer(folder: str | Path) -> bool:
+    """Whether a model folder is a reward model's or critic's rather than a language model's."""
+    path = Path(folder) / CONFIG
+    return path.is_file() and is_scorer(read_json(path))
 
 
 def scorer_to_hf(scorer: Scorer, special: SpecialIds, dtype: str) -> dict[str, Any]:
