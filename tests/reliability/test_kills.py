@@ -25,9 +25,9 @@ RECIPE = Path(__file__).resolve().parents[2] / "examples" / "tiny.yaml"
 DIES_IN_FSYNC = Path(__file__).parent / "dies_in_fsync.py"
 KILLS = int(os.environ.get("ACCORD_KILLS", "6"))
 SEED = int(os.environ.get("ACCORD_KILL_SEED", "1"))
-STEPS = {"base": 40, "sft": 20, "dpo": 20}
-FSYNCS = 70  # of a whole stage: ten checkpoints and a model folder
-SECONDS = 4.0  # of a whole run, its start included
+STEPS = {"base": 40, "sft": 20, "dpo": 20, "reward": 20, "ppo": 8, "grpo": 8, "online": 8}
+FSYNCS = 160  # of the whole run several hundred: ten checkpoints and a model folder a stage
+SECONDS = 9.0  # of a whole run, its start included
 MIXED = [
     *(f"{stage}.precision=bf16" for stage in STEPS),
     *(f"{stage}.optimizer=muon" for stage in ("base", "sft")),
@@ -37,9 +37,9 @@ pytestmark = pytest.mark.slow
 
 
 def start(home: Path, *words: str, fsyncs: int | None = None) -> subprocess.Popen[str]:
-    """`accord run` up to DPO as a process; with `fsyncs` it is killed in that call of fsync."""
+    """`accord run` as a process; with `fsyncs` it is killed in that call of fsync."""
     program = ["-m", "accord"] if fsyncs is None else [str(DIES_IN_FSYNC), str(fsyncs)]
-    command = [sys.executable, *program, "run", str(RECIPE), "--stage", "dpo", *words]
+    command = [sys.executable, *program, "run", str(RECIPE), *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     return subprocess.Popen(
         command,
@@ -78,10 +78,11 @@ def results(home: Path) -> dict[str, str]:
     for name, steps in STEPS.items():
         folder = home / "runs" / "tiny" / name
         checkpoint = folder / "accord" / "checkpoints" / f"step-{steps}"
-        for file in (folder / "model.safetensors", *sorted(checkpoint.iterdir())):
+        trained = sorted(folder.glob("**/model.safetensors"))  # with a critic, two
+        for file in (*trained, *sorted(checkpoint.iterdir())):
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             files[str(file.relative_to(home))] = digest
-    assert len(files) == 4 * len(STEPS)
+    assert len(files) == 4 * len(STEPS) + 1
     return files
 
 
@@ -142,7 +143,7 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
 
 
 def test_sigterm_saves_and_says_how_to_resume(home: Path) -> None:
-    words = ["base.steps=400", "sft.steps=1", "dpo.steps=1"]
+    words = ["base.steps=400", *(f"{stage}.steps=1" for stage in STEPS if stage != "base")]
     base = home / "runs" / "tiny" / "base" / "accord"
     process = start(home, *words)
     wait_until(lambda: (base / "metrics.jsonl").exists() and len(log(home, "base")) > 2, process)
@@ -152,7 +153,7 @@ def test_sigterm_saves_and_says_how_to_resume(home: Path) -> None:
     taken = len(log(home, "base"))
     assert 2 < taken < 400
     assert f"stopped after step {taken}" in errors
-    assert f"resume: accord run {RECIPE} --stage dpo base.steps=400" in errors
+    assert f"resume: accord run {RECIPE} base.steps=400" in errors
     assert [path.name for path in (base / "checkpoints").iterdir()] == [f"step-{taken}"]
     finish(home, *words)
     assert [line["step"] for line in log(home, "base")] == list(range(1, 401))

@@ -191,10 +191,20 @@ def _rewards(policy: OpenPolicy, terms: Sequence[Any]) -> Rewards:
 
 def _engine(policy: OpenPolicy, model: Decoder) -> Any:
     stops = sorted(stop_ids(policy.tokenizer))
-    if policy.config.rollout.engine == "vllm":
+    rollout = policy.config.rollout
+    if rollout.engine == "vllm":
         from accord.rollout.vllm import VLLMEngine  # noqa: PLC0415  (an extra)
 
-        return VLLMEngine(policy.folder, policy.tokenizer, stops)
+        return VLLMEngine(
+            policy.folder,
+            policy.tokenizer,
+            stops,
+            DTYPES[policy.config.precision],
+            policy.config.max_length,
+            max_num_seqs=rollout.slots,
+            enforce_eager=not rollout.compile,
+            gpu_memory_utilization=rollout.vllm_memory,
+        )
     return Engine(model, policy.tokenizer, stops)
 
 

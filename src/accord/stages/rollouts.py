@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from accord.data.order import Order
@@ -217,7 +218,19 @@ class Rollouts:
         found = iter(
             drawn_supports(self._policy, pairs, drawing.sampling, drawing.tokens, drawing.forbidden)
         )
-        return [tuple(ids for _ in e.responses for ids in next(found)) for e in examples]
+        return [
+            tuple(
+                _with(ids, token)
+                for response in e.responses
+                for ids, token in zip(next(found), response.ids, strict=True)
+            )
+            for e in examples
+        ]
+
+
+def _with(ids: NDArray[np.int64], token: int) -> NDArray[np.int64]:
+    """The support with the drawn token: at its edge, rounding may have left it out."""
+    return ids if token in ids else np.append(ids, token)
 
 
 def example(prompt: Prompt, completions: Sequence[Completion]) -> Example:
