@@ -1,7 +1,8 @@
 """Attention in decoding: keys and values kept in slots, each row at its own length.
 
 Axes: L layers, B slots, H query heads, K key-value heads, G queries of a key-value head, T
-positions, S positions read, d head width, N tokens of the stream, R = N K products.
+positions, S positions read, d head width, N tokens of the stream, R = N K rows of products, M =
+N 2 K new keys and values.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from accord.config.model import ModelConfig
 from accord.errors import AccordError
-from accord.model.attention import as_bias
 from accord.model.plan import Plan
 
 TILE = 32
@@ -52,11 +52,21 @@ class KVCache:
                 f"{config.max_position_embeddings} learned positions.",
                 fix="Shorten the prompt or lower max_new_tokens.",
             )
-        shape = (config.num_hidden_layers, slots, config.kv_heads, max_length, config.head_size)
-        # keys stand as the product with queries reads them: bfloat16 is copied otherwise
-        self.keys_LBKdT = torch.zeros(shape, dtype=dtype, device=device).mT.contiguous()
-        self.values_LBKTd = torch.zeros(shape, dtype=dtype, device=device)
-        self.max_length = max_length
+        self.max_length, self._heads = max_length, config.kv_heads
+        # the CPU's library copies whatever it multiplies in half precision that is not closely
+        # packed, so there the cache is as wide as its longest row and grows
+        self._packed = dtype.itemsize == 2 and torch.device(device).type == "cpu"
+        self._width = min(TILE, max_length) if self._packed else max_length
+        shape = (2, slots, config.kv_heads, self._width, config.head_size)
+        self._kept_L2BKTd = [
+            torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)
+        ]
+        # where each slot's keys and values begin, in rows of a layer's memory that are `width` long
+        begin_2BK = torch.arange(2 * slots * config.kv_heads, device=device).view(2, slots, -1)
+        self._begin_B2K = begin_2BK.transpose(0, 1).flatten(1).contiguous()
+        self._column_T = torch.arange(max_length, device=device)
+        self._seen = torch.zeros((), dtype=dtype, device=device)
+        self._unseen = torch.full((), -torch.inf, dtype=dtype, device=device)
         self._lengths = [0] * slots
 
     def length(self, slot: int) -> int:
@@ -70,7 +80,7 @@ class KVCache:
             AccordError: A prompt is longer than the cache.
         """
         lengths = [int(length) for length in lengths_B]
-        self._fits(max(lengths))
+        self._fit(max(lengths))
         rows = [int(slot) for slot in slots_B]
         for slot, length in zip(rows, lengths, strict=True):
             self._lengths[slot] = length
@@ -84,7 +94,7 @@ class KVCache:
         """
         rows = [int(slot) for slot in slots_B]
         before = [self._lengths[slot] for slot in rows]
-        self._fits(max(before) + 1)
+        self._fit(max(before) + 1)
         for slot in rows:
             self._lengths[slot] += 1
         return Step(self, rows, before)
@@ -98,27 +108,39 @@ class KVCache:
         length = self._lengths[source] if length is None else length
         if length > self._lengths[source]:
             raise AccordError(f"slot {source} holds {self._lengths[source]} tokens, not {length}")
-        rows = _rows(list(targets), self.values_LBKTd.device)
-        for kept_LBKTd in (self.keys_LBKdT.mT, self.values_LBKTd):
-            kept_LBKTd[:, rows, :, :length] = kept_LBKTd[:, source, None, :, :length]
+        rows = _rows(list(targets), self._column_T.device)
+        for kept_2BKTd in self._kept_L2BKTd:
+            kept_2BKTd[:, rows, :, :length] = kept_2BKTd[:, source, None, :, :length]
         for target in targets:
             self._lengths[target] = length
 
-    def _fits(self, length: int) -> None:
+    def _places(self, rows: slice | Tensor, position_N: Tensor) -> Tensor:
+        """Where new tokens of these slots go, as rows of a layer's memory: their keys, values."""
+        return torch.add(position_N[:, None], self._begin_B2K[rows], alpha=self._width).flatten()
+
+    def _fit(self, length: int) -> None:
+        """Make room for rows of `length` tokens."""
         if length > self.max_length:
             raise AccordError(
                 f"{length} tokens do not fit a cache of {self.max_length}.",
                 fix="Shorten the prompt, lower max_new_tokens or allocate a longer cache.",
             )
+        if length <= self._width:
+            return
+        old, self._width = self._width, min(-(-length // TILE) * TILE, self.max_length)
+        for layer, kept_2BKTd in enumerate(self._kept_L2BKTd):
+            shape = (*kept_2BKTd.shape[:3], self._width, kept_2BKTd.shape[4])
+            self._kept_L2BKTd[layer] = kept_2BKTd.new_zeros(shape)
+            self._kept_L2BKTd[layer][..., :old, :] = kept_2BKTd
 
 
 class Prefill:
     """Causal attention among the prompts' own tokens, which are written to the cache."""
 
     def __init__(self, cache: KVCache, slots: list[int], lengths: list[int]) -> None:
-        device = cache.values_LBKTd.device
+        device = cache._column_T.device
         self.position_N = torch.cat([torch.arange(length) for length in lengths]).to(device)
-        self._cache = cache
+        self._kept_L2BKTd = cache._kept_L2BKTd
         self._rows = _rows(slots, device)
         self._plan = Plan.ragged(lengths, device)
 
@@ -129,8 +151,8 @@ class Prefill:
         plan, time = self._plan, self._plan.shape[1]
         q, k, v = (plan.to_grid(x) for x in (q_NHd, k_NKd, v_NKd))
         # what is written past a row's length is masked until the row grows over it
-        self._cache.keys_LBKdT.mT[layer, self._rows, :, :time] = k
-        self._cache.values_LBKTd[layer, self._rows, :, :time] = v
+        for kept_BKTd, new in zip(self._kept_L2BKTd[layer], (k, v), strict=True):
+            kept_BKTd[self._rows, :, :time] = new
         return plan.to_stream(plan.on_grid(q, k, v, window))
 
 
@@ -138,50 +160,47 @@ class Step:
     """Attention of one new token a slot to all that the slot holds."""
 
     def __init__(self, cache: KVCache, slots: list[int], lengths: list[int]) -> None:
-        device = cache.values_LBKTd.device
-        self.position_N = torch.tensor(lengths).to(device)
         self._cache = cache
-        self._rows = _rows(slots, device)
-        self._slots = torch.tensor(slots).to(device)
+        self._rows = _rows(slots, cache._column_T.device)
         self._first, self._last = min(lengths), max(lengths)
+        self.position_N = torch.tensor(lengths).to(cache._column_T.device)
+        self._place_M = cache._places(self._rows, self.position_N)
         self._bias: dict[int | None, Tensor] = {}
 
     def __call__(
         self, layer: int, q_NHd: Tensor, k_NKd: Tensor, v_NKd: Tensor, window: int | None
     ) -> Tensor:
         """Attention of every new token, [N, H, d]."""
-        keys_BKdT = self._cache.keys_LBKdT[layer]
-        values_BKTd = self._cache.values_LBKTd[layer]
-        keys_BKdT[self._slots, :, :, self.position_N] = k_NKd
-        values_BKTd[self._slots, :, self.position_N] = v_NKd
-        start, stop = self._columns(window)
         tokens, heads, size = q_NHd.shape
-        products = tokens * k_NKd.shape[1]
+        kept_2BKTd = self._cache._kept_L2BKTd[layer]
+        new_Md = torch.cat((k_NKd, v_NKd), 1).view(-1, size)
+        kept_2BKTd.view(-1, size).index_copy_(0, self._place_M, new_Md)
+        start, stop = self._columns(window)
+        keys_RSd, values_RSd = kept_2BKTd[:, self._rows, :, start:stop].flatten(1, 2)
         # the heads of a group are so many queries of their key-value head
-        q_RGd = q_NHd.reshape(products, -1, size)
-        keys_RdS = keys_BKdT[self._rows, ..., start:stop].flatten(0, 1)
-        values_RSd = values_BKTd[self._rows, :, start:stop].flatten(0, 1)
+        q_RGd = q_NHd.reshape(len(keys_RSd), -1, size)
+        if window not in self._bias:
+            self._bias[window] = self._masked(window, start, stop)
         # with so few queries plain products beat fused kernels (measured on a CPU: 2 to 10 times)
-        bias_R1S = self._masked(window, k_NKd)
-        scores_RGS = torch.baddbmm(bias_R1S, q_RGd, keys_RdS, alpha=size**-0.5)
+        scores_RGS = torch.baddbmm(self._bias[window], q_RGd, keys_RSd.mT, alpha=size**-0.5)
         return torch.bmm(scores_RGS.softmax(-1), values_RSd).view(tokens, heads, size)
 
     def _columns(self, window: int | None) -> tuple[int, int]:
         """The positions that some row sees, widened to whole tiles."""
+        cache = self._cache
+        stop = cache._width if cache._packed else -(-(self._last + 1) // TILE) * TILE
         first = 0 if window is None else max(0, self._first - window + 1)
-        stop = -(-(self._last + 1) // TILE) * TILE
-        return first // TILE * TILE, min(stop, self._cache.max_length)
+        return first // TILE * TILE, min(stop, cache.max_length)
 
-    def _masked(self, window: int | None, k_NKd: Tensor) -> Tensor:
-        if window not in self._bias:
-            start, stop = self._columns(window)
-            position_R1 = self.position_N.repeat_interleave(k_NKd.shape[1])[:, None]
-            column_S = torch.arange(start, stop, device=position_R1.device)
-            sees_RS = column_S <= position_R1
-            if window is not None:
-                sees_RS &= column_S > position_R1 - window
-            self._bias[window] = as_bias(sees_RS, k_NKd.dtype)[:, None]
-        return self._bias[window]
+    def _masked(self, window: int | None, start: int, stop: int) -> Tensor:
+        """0 where a row sees a column, else -inf: [R, 1, S]."""
+        cache, position_N11 = self._cache, self.position_N[:, None, None]
+        column_S = cache._column_T[start:stop]
+        sees_N1S = column_S <= position_N11
+        if window is not None:
+            sees_N1S &= column_S > position_N11 - window
+        bias_N1S = torch.where(sees_N1S, cache._seen, cache._unseen)
+        return bias_N1S.expand(-1, cache._heads, -1).reshape(-1, 1, stop - start)
 
 
 def _rows(slots: list[int], device: torch.device) -> slice | Tensor:

@@ -3,19 +3,18 @@
 Axes: B rows being decoded, N tokens of a packed prefill, T steps, V vocabulary, L history.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from accord.config.generate import SamplingConfig
 from accord.model.cache import KVCache
 from accord.model.decoder import Decoder
-from accord.rollout.decode import Forward
+from accord.rollout.decode import Forward, head_for
 from accord.rollout.sampling import draw_, forbid_ngrams, penalise_repetition
 from accord.text.tokenizer import Tokenizer
 
@@ -79,9 +78,13 @@ class Batch:
         self.cache = KVCache(model.config, slots, length, weight.dtype, self.device)
         self.slots = slots
         self.rows: list[Row] = []
+        # what steps drew since rows were last looked at, and after how many some row is full
+        self.drawn: list[tuple[list[int], list[float]]] = []
+        self.least = 0
         # the last hidden state of each prompt that a live row holds
         self.prompt_end: dict[int, Tensor] = {}
-        self.head_VD = weight[: len(tokenizer)]
+        self.tokens = len(tokenizer)
+        self.head_DV = head_for(weight, self.tokens, slots)
         self.forbidden = self._tensor(forbidden)
         self.history = (
             torch.zeros(slots, length, dtype=torch.int64, device=self.device)
@@ -98,10 +101,12 @@ class Batch:
         if waiting and (not self.rows or 8 * room >= self.slots):
             first = len(self.rows)
             self.rows += _joining(waiting, room)
-            finished = self._record(first, *self._prefill(first))
+            token_B, logp_B = self._prefill(first)
+            tokens, logps = token_B[:, None].tolist(), logp_B[:, None].tolist()
+            finished = self._record(self.rows[first:], tokens, logps)
             changed = True
         else:
-            finished = self._record(0, *self._step())
+            finished = self._noted(*self._step())
             changed = bool(finished)
         if changed:
             self._leave(finished)
@@ -157,7 +162,8 @@ class Batch:
     def _draw(
         self, hidden_BD: Tensor, first: int, length_B: Tensor, uniform_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        logits_BV, sampling = F.linear(hidden_BD, self.head_VD).float(), self.sampling
+        logits_BV, sampling = torch.mm(hidden_BD, self.head_DV).float(), self.sampling
+        logits_BV[:, self.tokens :] = -torch.inf
         if self.history is not None:
             history_BL = self.history[first : first + len(hidden_BD)]
             if sampling.repetition_penalty != 1:
@@ -167,15 +173,36 @@ class Batch:
                 logits_BV = forbid_ngrams(logits_BV, history_BL, length_B, size)
         if len(self.forbidden):
             logits_BV.index_fill_(1, self.forbidden, -torch.inf)
-        return draw_(logits_BV, uniform_B, sampling)
+        token_B, logp_B = draw_(logits_BV, uniform_B, sampling)
+        # logits of NaN draw the last column; what they gave is refused when the row is done
+        return token_B.clamp_max_(self.tokens - 1), logp_B
 
-    def _record(self, first: int, token_B: Tensor, logp_B: Tensor) -> list[tuple[Row, Finish]]:
-        """Append the tokens to the rows from `first` on; returns those that are finished."""
+    def _noted(self, token_B: Tensor, logp_B: Tensor) -> list[tuple[Row, Finish]]:
+        """Keep what a step drew until some row may be finished; returns those that are."""
+        tokens = token_B.tolist()
+        self.drawn.append((tokens, logp_B.tolist()))
+        if (
+            not self.sampling.stop
+            and self.end_ids.isdisjoint(tokens)
+            and len(self.drawn) < self.least
+        ):
+            return []
+        drawn, self.drawn = self.drawn, []
+        tokens_BT, logps_BT = (zip(*steps, strict=True) for steps in zip(*drawn, strict=True))
+        return self._record(self.rows, tokens_BT, logps_BT)
+
+    def _record(
+        self,
+        rows: Sequence[Row],
+        tokens_BT: Iterable[Iterable[int]],
+        logps_BT: Iterable[Iterable[float]],
+    ) -> list[tuple[Row, Finish]]:
+        """Append tokens to rows; returns those that their last token finished."""
         finished: list[tuple[Row, Finish]] = []
-        rows = self.rows[first:]
-        for row, token, logp in zip(rows, token_B.tolist(), logp_B.tolist(), strict=True):
-            row.ids.append(token)
-            row.logps.append(logp)
+        for row, tokens, logps in zip(rows, tokens_BT, logps_BT, strict=True):
+            row.ids += tokens
+            row.logps += logps
+            token = row.ids[-1]
             if token in self.end_ids:
                 finished.append((row, "end" if token == self.tokenizer.end_id else "stop"))
             elif self.sampling.stop and self._stops(row):
@@ -209,6 +236,7 @@ class Batch:
         self.token_B = self._tensor([row.ids[-1] for row in self.rows])
         self.ahead = 0
         if self.rows:
+            self.least = min(row.budget - len(row.ids) for row in self.rows)
             to_come = [row.uniform_T[len(row.ids) :] for row in self.rows]
             self.uniform_TB = torch.nn.utils.rnn.pad_sequence(to_come).to(self.device)
 

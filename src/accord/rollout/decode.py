@@ -18,6 +18,7 @@ from accord.config.model import ModelConfig
 from accord.model.attention import Attend, Attention
 from accord.model.decoder import Block, Decoder
 from accord.model.layers import MLP, GatedMLP, RMSNorm, activate, rotary
+from accord.rollout.sampling import BLOCK
 
 _MARGIN = 16
 """Columns of the stream beside the width; the first holds what RMS norm adds to the squares."""
@@ -43,6 +44,20 @@ def plain(model: Decoder) -> Forward:
 def expresses(model: nn.Module) -> bool:
     """Whether `Fused` knows every part that the model is made of."""
     return all(type(part) in _PARTS + _LEAVES for part in model.modules())
+
+
+def head_for(weight_VD: Tensor, tokens: int, slots: int) -> Tensor:
+    """The head as `slots` rows are multiplied by, [D, V], V the next multiple of `BLOCK`.
+
+    Columns past `tokens` hold anything.
+    """
+    columns = -(-tokens // BLOCK) * BLOCK
+    weight_VD = weight_VD[:columns]
+    if len(weight_VD) < columns:
+        weight_VD = F.pad(weight_VD, (0, 0, 0, columns - len(weight_VD)))
+    # worth its transposition after a dozen steps (measured on a CPU)
+    few = slots < 4 and weight_VD.is_cpu and weight_VD.dtype == torch.float32
+    return weight_VD.t().contiguous() if few else weight_VD.t()
 
 
 class Fused:

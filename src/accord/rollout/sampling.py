@@ -7,18 +7,18 @@ Axes: B rows, V vocabulary, K candidates of a row, C blocks of the vocabulary, L
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from accord.config.generate import SamplingConfig
 from accord.errors import AccordError
 
-_BLOCK = 128
-# up to here one scan costs less than the second level's dozen small operations (measured on a CPU)
-_SCANNED = 32_768
+BLOCK = 128
+"""Draws are cheapest from a vocabulary of a multiple of this: any other is copied to be one."""
 _NUCLEUS_WIDTHS = (64, 1024)
 
 
@@ -137,8 +137,7 @@ def draw_(logits_BV: Tensor, uniform_B: Tensor, sampling: SamplingConfig) -> tup
         floor_B1 = sampling.min_p * probs_BV.amax(-1, keepdim=True)
         probs_BV.masked_fill_(probs_BV < floor_B1, 0)
         probs_BV.div_(probs_BV.sum(-1, keepdim=True))
-    few = probs_BV.numel() <= _SCANNED
-    token_B = pick(probs_BV, uniform_B) if few else pick_blocks(probs_BV, uniform_B)
+    token_B = pick_blocks(probs_BV, uniform_B)
     return token_B, _log_at(probs_BV, token_B)
 
 
@@ -155,31 +154,38 @@ def pick(weights_BK: Tensor, uniform_B: Tensor) -> Tensor:
 
 def pick_blocks(weights_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """`pick` in two levels, first a block of 128 and then the index inside it: one light pass."""
-    vocab = weights_BV.shape[1]
-    sums_BC = _by_blocks(weights_BV, torch.sum)
+    blocks_BCK = _blocks(weights_BV, 0.0)
+    sums_BC = blocks_BCK.sum(-1)
     cumulative_BC = sums_BC.cumsum(-1)
     aim_B1 = uniform_B[:, None] * cumulative_BC[:, -1:]
     block_B1 = torch.searchsorted(cumulative_BC, aim_B1, right=True)
     block_B1.clamp_max_(sums_BC.shape[1] - 1)
     before_B1 = (cumulative_BC - sums_BC).gather(1, block_B1)
-    index_BK = block_B1 * _BLOCK + torch.arange(_BLOCK, device=weights_BV.device)
-    inside_BK = weights_BV.gather(1, index_BK.clamp_max(vocab - 1)) * (index_BK < vocab)
-    inside_BK = inside_BK.cumsum(-1)
+    inside_BK = _block(blocks_BCK, block_B1).cumsum(-1)
     last_B1 = inside_BK[:, -1:]
     # the two levels round differently: what is left of the aim must stay inside the block
-    left_B1 = (aim_B1 - before_B1).clamp_min(0)
+    left_B1 = (aim_B1 - before_B1).clamp_min_(0)
     left_B1 = torch.minimum(left_B1, torch.nextafter(last_B1, torch.zeros_like(last_B1)))
-    index_B1 = block_B1 * _BLOCK + torch.searchsorted(inside_BK, left_B1, right=True)
-    return index_B1[:, 0].clamp_max_(vocab - 1)
+    index_B1 = torch.searchsorted(inside_BK, left_B1, right=True).add_(block_B1, alpha=BLOCK)
+    return index_B1[:, 0].clamp_max_(weights_BV.shape[1] - 1)
 
 
 def argmax_blocks(logits_BV: Tensor) -> Tensor:
     """The first index of each row's maximum, in two levels: torch argmax is scalar code."""
-    vocab = logits_BV.shape[1]
-    block_B1 = _by_blocks(logits_BV, torch.amax).argmax(-1, keepdim=True)
-    index_BK = block_B1 * _BLOCK + torch.arange(_BLOCK, device=logits_BV.device)
-    inside_BK = logits_BV.gather(1, index_BK.clamp_max(vocab - 1))
-    return (block_B1 * _BLOCK)[:, 0] + inside_BK.argmax(-1)
+    blocks_BCK = _blocks(logits_BV, -math.inf)
+    block_B1 = blocks_BCK.amax(-1).argmax(-1, keepdim=True)
+    return _block(blocks_BCK, block_B1).argmax(-1).add_(block_B1[:, 0], alpha=BLOCK)
+
+
+def _blocks(values_BV: Tensor, fill: float) -> Tensor:
+    missing = -values_BV.shape[1] % BLOCK
+    if missing:
+        values_BV = F.pad(values_BV, (0, missing), value=fill)
+    return values_BV.view(len(values_BV), -1, BLOCK)
+
+
+def _block(blocks_BCK: Tensor, block_B1: Tensor) -> Tensor:
+    return blocks_BCK.gather(1, block_B1[:, :, None].expand(-1, -1, BLOCK))[:, 0]
 
 
 def _softmax_(logits_BV: Tensor) -> Tensor:
@@ -188,16 +194,6 @@ def _softmax_(logits_BV: Tensor) -> Tensor:
 
 def _log_at(probs_BV: Tensor, token_B: Tensor) -> Tensor:
     return probs_BV.gather(1, token_B[:, None])[:, 0].log()
-
-
-def _by_blocks(values_BV: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
-    whole = values_BV.shape[1] // _BLOCK * _BLOCK
-    parts = []
-    if whole:
-        parts.append(reduce(values_BV[:, :whole].unflatten(1, (-1, _BLOCK)), -1))
-    if whole < values_BV.shape[1]:
-        parts.append(reduce(values_BV[:, whole:], -1, keepdim=True))
-    return torch.cat(parts, 1)
 
 
 def _truncate(probs_BK: Tensor, sampling: SamplingConfig) -> Tensor:
