@@ -40,6 +40,8 @@ GLOSSARY: Mapping[str, str] = {
     "epoch": "Passes over the training rows so far.",
     "num_tokens": "Tokens read so far.",
     "pairs_per_second": "Pairs read a second.",
+    "groups_per_second": "Groups of rated texts read a second.",
+    "prompts_per_second": "Prompts learned from a second.",
     "peak_memory_bytes": "Most memory used so far, in bytes.",
     "nll_loss": "Negative log-probability a token of the chosen response.",
     "runtime": "Seconds that the evaluation took.",

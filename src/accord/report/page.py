@@ -33,7 +33,7 @@ def render(document: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["revision"] = _short
-    environment.globals.update(explain=partial(_explained, document), shares=SHARES)
+    environment.globals.update(explain=explain, judged=partial(_judged, document), shares=SHARES)
     colours = {name: VARIABLES[c] for name, c in policy_colours(document).items()}
     return environment.get_template("report.html.j2").render(
         document=document,
@@ -64,11 +64,11 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
     return page
 
 
-def _explained(document: Mapping[str, Any], term: str) -> str:
-    """The term in plain words; a scorer that the recipe named is what the recipe says."""
-    reward = document["protocol"].get("rewards", {}).get(term)
+def _judged(document: Mapping[str, Any], scorer: str) -> str:
+    """A scorer in plain words; one that the recipe named is what the recipe says."""
+    reward = document["protocol"].get("rewards", {}).get(scorer)
     if reward is None:
-        return explain(term)
+        return explain(scorer)
     if reward.get("model"):
         return f"Score of the reward model {reward['model']}."
     return f"The reward function {reward['function']}."

@@ -65,3 +65,12 @@ def test_planted_failures(changes, name, severity):
     assert finding["remedy"] and finding["evidence"]["stage"] == "rm"
     value = next(iter(changes.values()))
     assert value in finding["evidence"].values()
+
+
+@pytest.mark.parametrize(
+    ("confidence", "said", "remedy"), [(0.95, "surer", "fewer"), (0.55, "less sure", "more steps")]
+)
+def test_miscalibration_has_a_direction(confidence, said, remedy):
+    bins = [{"confidence": confidence, "accuracy": 0.75, "pairs": 100}]
+    finding = named(findings(document(ece=0.2, calibration=bins)))["reward_model_miscalibrated"]
+    assert said in finding["sentence"] and remedy in finding["remedy"]

@@ -62,3 +62,9 @@ def test_the_remedy_names_the_stages_own_key():
     for kind, key in (("ppo", "kl_coef"), ("grpo", "beta"), ("online", "beta")):
         found = named(findings(policy_stage(kind, objective__kl=(0.1, 40.0))))
         assert key in found["kl_runaway"]["remedy"]
+
+
+def test_a_critic_is_not_judged_by_its_first_roll_outs():
+    doc = policy_stage("ppo", critic__vf_explained_var=(-1.0, -1.0))
+    doc["curves"]["ppo"]["critic/vf_explained_var"] = [[1, -0.5], [5, -0.1]]
+    assert "critic_explains_nothing" not in named(findings(doc))

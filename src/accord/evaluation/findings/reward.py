@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from accord.evaluation.findings.finding import Document, Finding, plain, signed
+from accord.evaluation.findings.finding import Document, Finding, signed
 
 CALIBRATION_OFF = 0.10
 """Expected calibration error worth a warning."""
@@ -61,19 +61,24 @@ def _beside_baseline(
 
 
 def calibration(document: Document) -> Iterator[Finding]:
-    """Differences of scores that promise more than they hold."""
+    """Differences of scores that promise more, or less, than they hold."""
     for stage, found in held_out(document):
         error = found.get("ece")
-        if error is not None and error > CALIBRATION_OFF:
-            yield Finding(
-                "reward_model_miscalibrated",
-                "warning",
-                f"{stage}'s differences of scores are off as log-odds by {plain(error)} on average "
-                "(expected calibration error).",
-                {"stage": stage, "ece": error},
-                "train for fewer steps or raise weight_decay; what is learned from it sees the "
-                "scores' order and size",
-            )
+        if error is None or error <= CALIBRATION_OFF:
+            continue
+        bins = found.get("calibration", [])
+        surplus = sum(b["pairs"] * (b["confidence"] - b["accuracy"]) for b in bins)
+        more = surplus > 0
+        yield Finding(
+            "reward_model_miscalibrated",
+            "warning",
+            f"{stage} is {'surer' if more else 'less sure'} of its order than it is right: its "
+            f"differences of scores are off as log-odds by {error:.0%} on average.",
+            {"stage": stage, "ece": error, "surplus": surplus},
+            "train for fewer steps or raise weight_decay"
+            if more
+            else "train for more steps or raise lr",
+        )
 
 
 def length(document: Document) -> Iterator[Finding]:

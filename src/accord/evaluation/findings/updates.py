@@ -114,14 +114,14 @@ def entropy(document: Document) -> Iterator[Finding]:
 def critic(document: Document) -> Iterator[Finding]:
     """A value function that predicts returns no better than their mean."""
     for stage, _, curves in stages_of(document, ["ppo"]):
-        parts = _parts(curves, "critic/vf_explained_var")
-        if parts and parts[-1] <= 0:
+        course = trend(curves.get("critic/vf_explained_var", []))
+        if course is not None and course.means[-1] <= 0:
             yield Finding(
                 "critic_explains_nothing",
                 "warning",
                 f"{stage}'s value function predicts returns no better than their mean: explained "
-                f"variance {plain(parts[-1])} at the end.",
-                {"stage": stage, "explained_variance": list(parts)},
+                f"variance {plain(course.means[-1])} at the end.",
+                {"stage": stage, "explained_variance": list(course.means)},
                 "start it from the reward model (critic_from), raise vf_coef, or train for more "
                 "steps",
             )
