@@ -80,15 +80,13 @@ def plain(gate: Gate, folder: str, batch: int, bf16: bool) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from plain import drawn
+
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype_of(bf16)).eval()
     with torch.inference_mode():
         while True:
             gate.step()
-            ids, cache = torch.tensor(prompts(batch)), None
-            for _ in range(NEW):
-                out = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-                cache = out.past_key_values
-                ids = torch.multinomial(out.logits[:, -1].float().softmax(-1), 1)
+            drawn(model, torch.tensor(prompts(batch)), NEW)
 
 
 def row(batch: int, target: float, folder: Path, quick: bool) -> Row:

@@ -119,6 +119,7 @@ class Row:
         steps: Steps of each in one round.
         rounds: Measured rounds; one more warms up.
         targets: (ours, peer, ratio of performance.md).
+        remarks: Sentences below the table, on what a contender does or leaves out.
     """
 
     key: str
@@ -128,6 +129,7 @@ class Row:
     steps: int
     rounds: int
     targets: Sequence[tuple[str, str, float]] = ()
+    remarks: Sequence[str] = ()
 
 
 @dataclass

@@ -1,7 +1,8 @@
-"""What one writes by hand without a framework: a short Llama, full logits, log_softmax."""
+"""What one writes by hand without a framework: a short Llama, full logits, log_softmax, draws."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,3 +66,29 @@ class Llama(nn.Module):
         for layer in self.layers:
             x = layer(x, angle.cos(), angle.sin())
         return self.norm(x) @ self.embed_tokens.weight.t()
+
+
+@torch.no_grad()
+def drawn(model: Any, ids: Tensor, new: int) -> Tensor:
+    """Prompts with `new` tokens drawn after each by a transformers model with its cache."""
+    whole, cache = [ids], None
+    for _ in range(new):
+        out = model(whole[-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = out.past_key_values
+        whole.append(torch.multinomial(out.logits[:, -1].float().softmax(-1), 1))
+    return torch.cat(whole, 1)
+
+
+def group_advantages(rewards: Tensor, size: int) -> Tensor:
+    """Rewards less the mean of their group of `size` neighbours, in its standard deviations."""
+    groups = rewards.view(-1, size)
+    spread = groups.std(1, keepdim=True) + 1e-4
+    return ((groups - groups.mean(1, keepdim=True)) / spread).flatten()
+
+
+def policy_loss(model: Any, ids: Tensor, advantages: Tensor, new: int) -> Tensor:
+    """GRPO's loss of the last `new` tokens right after they were drawn: every ratio is 1."""
+    logits = model(ids, use_cache=False, logits_to_keep=new + 1).logits[:, :-1]
+    logps = logits.float().log_softmax(-1).gather(-1, ids[:, -new:, None]).squeeze(-1)
+    ratio = (logps - logps.detach()).exp()
+    return -(ratio * advantages[:, None]).mean()

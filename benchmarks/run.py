@@ -1,4 +1,4 @@
-"""Pretraining, DPO and generation beside transformers, TRL and a plain loop, in one run.
+"""Pretraining, DPO, GRPO and generation beside transformers, TRL and a plain loop, in one run.
 
     python benchmarks/run.py [--quick] [--only ROW …] [--threads 1] [--large] [--compile]
         [--json FILE]
@@ -27,6 +27,7 @@ PEERS = ("transformers", "trl")
 def rows(compile: bool) -> dict[str, Callable[[Path, bool], Any]]:
     """What can be measured, by name."""
     import generation
+    import grpo
     import head
     import preference
     import pretraining
@@ -34,6 +35,7 @@ def rows(compile: bool) -> dict[str, Callable[[Path, bool], Any]]:
     return {
         "pretraining": partial(pretraining.row, compile=compile),
         "dpo": partial(preference.row, compile=compile),
+        "grpo": grpo.row,
         "generation-1": partial(generation.row, 1, 3.0),
         "generation-8": partial(generation.row, 8, 5.0),
         "generation-64": partial(generation.row, 64, 10.0),

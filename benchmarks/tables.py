@@ -37,6 +37,7 @@ def to_json(row: Row, measured: Mapping[str, Measured]) -> dict[str, Any]:
     return {
         "title": row.title,
         "unit": row.unit,
+        "remarks": list(row.remarks),
         "contenders": {name: vars(found) for name, found in measured.items()},
         "targets": [
             {
@@ -56,7 +57,9 @@ def to_json(row: Row, measured: Mapping[str, Measured]) -> dict[str, Any]:
 def from_json(key: str, held: Mapping[str, Any]) -> tuple[Row, dict[str, Measured]]:
     """What `to_json` gave, without the contenders' code."""
     targets = [(t["ours"], t["peer"], t["target"]) for t in held["targets"]]
-    row = Row(key, held["title"], held["unit"], (), 0, 0, targets)
+    # results that were measured before rows had remarks have none
+    remarks = held.get("remarks", ())
+    row = Row(key, held["title"], held["unit"], (), 0, 0, targets, remarks)
     return row, {name: Measured(**found) for name, found in held["contenders"].items()}
 
 
@@ -100,7 +103,7 @@ def lines(row: Row, measured: Mapping[str, Measured]) -> list[list[str]]:
 
 def notes(row: Row, measured: Mapping[str, Measured]) -> list[str]:
     """Sentences below the table: what is paid once, and whether all started alike."""
-    said = []
+    said = [*row.remarks]
     for name, figures in measured.items():
         took = figures.notes.get("reference_seconds")
         if took and figures.rates:
@@ -112,9 +115,10 @@ def notes(row: Row, measured: Mapping[str, Measured]) -> list[str]:
             )
         if "compiled" in name and "warm_up_seconds" in figures.notes:
             said.append(f"{name}: first round {figures.notes['warm_up_seconds']:.0f} s.")
-    losses = {n: f.notes["first_loss"] for n, f in measured.items() if "first_loss" in f.notes}
-    if losses:
-        said.append("First loss: " + ", ".join(f"{n} {v:.3f}" for n, v in losses.items()) + ".")
+    for note, title in (("first_loss", "First loss"), ("first_grad_norm", "First gradient norm")):
+        first = {name: f.notes[note] for name, f in measured.items() if note in f.notes}
+        if first:
+            said.append(f"{title}: " + ", ".join(f"{n} {v:z.3f}" for n, v in first.items()) + ".")
     return said
 
 

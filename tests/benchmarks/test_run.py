@@ -17,7 +17,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.peer
-@pytest.mark.parametrize("row", ["pretraining", "dpo", "generation-1", "head"])
+@pytest.mark.parametrize("row", ["pretraining", "dpo", "grpo", "generation-1", "head"])
 def test_row_runs_quickly_beside_its_peers(row: str, tmp_path: Path) -> None:
     result, page = tmp_path / "cpu.json", tmp_path / "page.md"
     done = run("--quick", "--only", row, "--json", str(result), "--page", str(page))
@@ -31,8 +31,9 @@ def test_row_runs_quickly_beside_its_peers(row: str, tmp_path: Path) -> None:
     for target in held["rows"][row]["targets"]:
         assert target["ratio"] > 0
     assert held["rows"][row]["title"] in page.read_text()
-    losses = [c["notes"]["first_loss"] for c in contenders.values() if "first_loss" in c["notes"]]
-    assert max(losses, default=0) - min(losses, default=0) < 0.02
+    for note in ("first_loss", "first_grad_norm"):
+        first = [c["notes"][note] for c in contenders.values() if note in c["notes"]]
+        assert max(first, default=0) - min(first, default=0) < 0.02
 
 
 def test_unknown_row_names_those_there_are(tmp_path: Path) -> None:
