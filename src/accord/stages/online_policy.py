@@ -83,9 +83,15 @@ def open_policy(config: RLStage, context: StageContext) -> OpenPolicy:
     found = fixed_prompts(wanted, rows, Policy(config.from_, model, tokenizer))
     room = config.max_length - config.rollout.sampling.max_new_tokens
     prompts = [prompt for prompt in found if len(prompt.ids) <= room]
-    account.noted("prompts", "asked", len(prompts))
-    account.noted("prompts", f"longer than {room} tokens", len(found) - len(prompts))
-    account.noted("prompts", "the same as another, or too short", len(rows) - len(found))
+    # equal prompts of several sources are one, so that all are noted with the first source
+    counts = {
+        "prompts (of all sources)": len(prompts),
+        f"prompts longer than {room} tokens, left out": len(found) - len(prompts),
+        "rows without a prompt of their own (too short, or the same)": len(rows) - len(found),
+    }
+    for what, count in counts.items():
+        if count:
+            account.noted(rows[0].source, what, count)
     if not prompts:
         raise AccordError(
             f"No prompt leaves room for {config.rollout.sampling.max_new_tokens} new tokens "

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from accord.config.rl import OnlineStage
 from accord.config.stages import PreferenceStage
 from accord.data.batch import TokenBatch
 from accord.model.plan import predicting_hidden
@@ -26,7 +27,7 @@ def language_step(model: Any, batch: TokenBatch) -> Loss:
     return next_token(hidden_SD, model.head_weight_VD, batch.target_S, batch.weight_S)
 
 
-def preference_step(config: PreferenceStage) -> Step:
+def preference_step(config: PreferenceStage | OnlineStage) -> Step:
     """The stage's preference loss on pairs whose reference log-probabilities are in the batch."""
 
     def step(model: Any, batch: TokenBatch) -> Loss:
