@@ -78,6 +78,8 @@ def test_an_unknown_language_is_refused_before_anything_is_judged():
         ("NaN", "NaN", True),
         (".", ".", True),
         ("", "0", False),
+        ("e5", "e5", True),
+        ("1e999999999999999999999", "1e999999999999999999999", True),
         ("1_0", "10", False),
         ("Paris ", "Paris", True),
         ("paris", "Paris", False),
@@ -98,6 +100,13 @@ def test_a_number_equals_itself_however_it_is_written(number):
     for written in (f"{number}", f"{number:,}", f"{number}000", f" {number} "):
         assert same_answer(written, str(number))
     assert not same_answer(f"{number}1", str(number))
+
+
+@given(st.text("0123+-.,eE ²٣", max_size=8), st.text("0123+-.,eE ", max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_model_writes_can_be_compared(given, wanted):
+    assert same_answer(given, wanted) is same_answer(wanted, given)
+    assert same_answer(given, given)
 
 
 def test_exact_compares_the_completion_with_a_column():

@@ -30,7 +30,7 @@ from accord.errors import AccordError, did_you_mean
 from accord.rewards.answer import Answer, Judge, Reward
 from accord.rewards.guard import guarded
 
-_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?((\d{1,3}(,\d{3})+|\d+)(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
 
 
 def reward_function(term: RewardTerm) -> Reward:
@@ -173,9 +173,7 @@ def same_answer(given: str, wanted: str) -> bool:
 
 def _decimal(text: str) -> Decimal | None:
     """A plain number exactly; commas between thousands are allowed."""
-    if not any(map(str.isdigit, text)) or not _NUMBER.fullmatch(text):
-        return None
-    return Decimal(text.replace(",", ""))
+    return Decimal(text.replace(",", "")) if _NUMBER.fullmatch(text) else None
 
 
 def _distance(target: int, answer: Answer) -> float:
