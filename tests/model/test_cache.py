@@ -6,6 +6,7 @@ import torch
 from accord.config.model import PRESETS, ModelConfig
 from accord.errors import AccordError
 from accord.model import Decoder, KVCache, Plan
+from accord.model.cache import TILE
 
 TINY = {
     "vocab_size": 13,
@@ -124,6 +125,39 @@ def test_bfloat16_stays_close_to_float32() -> None:
     states = model(torch.tensor(prompt[-1:]), attend.position_N, attend)
     assert states.dtype == torch.bfloat16
     assert (states[0].float() - want[-1]).abs().max() < 0.1
+
+
+@torch.no_grad()
+def test_a_prompt_is_copied_from_a_slot_that_has_gone_on() -> None:
+    model, (prompt,) = MODELS["windows"], prompts(6)
+    cache, row = cache_of(model, 3), list(prompt)
+    prefill(model, cache, [0], [prompt])
+    decode(model, cache, [0], [row], steps=5)
+    cache.copy(0, [2, 1], len(prompt))
+    rows = [row, list(prompt), list(prompt)]
+    decode(model, cache, [0, 1, 2], rows, steps=4)
+    with pytest.raises(AccordError, match="slot 1 holds 10 tokens, not 11"):
+        cache.copy(1, [2], 11)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_a_packed_cache_that_grows_is_a_wide_one(name: str) -> None:
+    config = CONFIGS[name].model_copy(update={"initializer_range": 0.05})
+    model, rows = Decoder.init(config, 0).bfloat16(), prompts(3, 9)
+    cache = cache_of(model, 3)
+    attend = cache.prefill([2, 0], [3, 9])
+    model(torch.tensor(sum(rows, [])), attend.position_N, attend)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(TILE - 4):
+        new = torch.randint(13, (2,), generator=generator)
+        for row, token in zip(rows, new.tolist(), strict=True):
+            row.append(token)
+        attend = cache.step([2, 0])
+        states = model(new, attend.position_N, attend)
+    assert cache.length(0) > TILE
+    want = torch.stack([whole(model, row)[-1] for row in rows])
+    torch.testing.assert_close(states.float(), want.float(), atol=0.05, rtol=0)
 
 
 def test_a_full_cache_is_named() -> None:

@@ -1,5 +1,7 @@
 """Equal prompts are read once; what is drawn after them stays each row's own."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -31,6 +33,12 @@ def read(monkeypatch):
     return lengths
 
 
+@cache
+def engine_of(style: str) -> Engine:
+    return Engine(tiny(style, sliding_windows=(4, None)), TOKENIZER)
+
+
+@cache
 def without_sharing(engine: Engine, sampling: SamplingConfig) -> list[Completion]:
     """The slow twin: a generate of its own for every row."""
     return [engine.generate([p], sampling, [seed])[0] for seed, p in enumerate(PROMPTS)]
@@ -43,7 +51,7 @@ def without_sharing(engine: Engine, sampling: SamplingConfig) -> list[Completion
 def test_shared_prompts_give_the_completions_of_prompts_read_one_by_one(
     style, order, slots, sampling
 ):
-    engine = Engine(tiny(style, sliding_windows=(4, None)), TOKENIZER)
+    engine = engine_of(style)
     alone = without_sharing(engine, sampling)
     places = list(range(len(PROMPTS)))
     if order == "scattered":

@@ -20,7 +20,7 @@ have the CPU's matrix library plan every product anew, which costs more than the
 
 
 class KVCache:
-    """Keys and values of `slots` sequences of up to `max_length` tokens, allocated once.
+    """Keys and values of `slots` sequences of up to `max_length` tokens.
 
     The surface that generation uses::
 
@@ -29,7 +29,7 @@ class KVCache:
         hidden_ND = decoder(ids_N, attend.position_N, attend)  # N = sum(lengths)
         attend = cache.step(slots)  # one token of each of these slots
         hidden_BD = decoder(ids_B, attend.position_N, attend)
-        cache.copy(0, [1, 2, 3])  # one prompt's prefix to k slots
+        cache.copy(0, [1, 2, 3], length)  # one prompt's prefix to k slots
         cache.length(slot)  # tokens that a slot holds
 
     `prefill` starts its slots anew, so that a finished row is refilled by prefilling its slot while

@@ -4,6 +4,9 @@ In decoding a step costs mostly what starting its operations costs. So weights a
 block's projections side by side and transposed, the norms' weights folded into the products that
 follow them, the pairs that rotation turns made neighbours, so that it is one complex product.
 
+torch.compile was measured on these steps (CPU, 1.5 M model): with static shapes as fast as they are,
+with dynamic ones 0.75 to 0.95 times, after 45 to 60 seconds of compiling. So nothing is compiled.
+
 Axes: N tokens, D width, E columns of the stream, M margin, J heads of queries, keys and values
 together, d head width, P positions, I inputs and O outputs of a product, V vocabulary.
 """
