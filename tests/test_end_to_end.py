@@ -16,7 +16,9 @@ from accord.model.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "examples" / "tiny.yaml"
-MODELS = ("base", "sft", "dpo")
+MODELS = ("base", "sft", "dpo", "ppo", "grpo", "online")
+POLICIES = MODELS[1:]
+SCORERS = ("length", "fluency", "reward")
 HF_FILES = {
     "README.md",
     "config.json",
@@ -52,8 +54,10 @@ def lines_of(home: Path, name: str) -> int:
 
 def test_every_artifact_is_there(finished: Path) -> None:
     run = finished / "runs" / "tiny"
-    for name in MODELS:
-        assert {file.name for file in (run / name).iterdir() if file.is_file()} == HF_FILES
+    for name in (*MODELS, "reward"):
+        files = {file.name for file in (run / name).iterdir() if file.is_file()}
+        # what scores generates nothing
+        assert files == HF_FILES - ({"generation_config.json"} if name == "reward" else set())
         for record in ("stage.json", "metrics.jsonl", "rows.json"):
             assert (run / name / "accord" / record).stat().st_size
     assert (run / "tokenizer" / "tokenizer.json").stat().st_size
@@ -83,9 +87,9 @@ def test_models_are_transformers_models(finished: Path, name: str) -> None:
 
 def test_the_report_holds_every_number(finished: Path) -> None:
     report = read_json(finished / "runs" / "tiny" / "report.json")
-    assert set(report["policies"]) == {"sft", "dpo"}
+    assert set(report["policies"]) == set(POLICIES)
     for policy in report["policies"].values():
-        assert set(policy["scores"]) == {"length", "fluency"}
+        assert set(policy["scores"]) == set(SCORERS)
         for score in policy["scores"].values():
             low, high = score["ci95"]
             assert low <= score["mean"] <= high
@@ -93,20 +97,20 @@ def test_the_report_holds_every_number(finished: Path) -> None:
     assert report["policies"]["sft"]["kl"]["mean"] == 0
     assert report["policies"]["dpo"]["kl"]["mean"] > 0
     assert {(c["policy"], c["reference"], c["scorer"]) for c in report["comparisons"]} == {
-        ("dpo", "sft", "length"),
-        ("dpo", "sft", "fluency"),
+        (policy, "sft", scorer) for policy in POLICIES[1:] for scorer in SCORERS
     }
     for row in report["comparisons"]:
         policies = report["policies"]
-        means = [policies[name]["scores"][row["scorer"]]["mean"] for name in ("dpo", "sft")]
+        names = (row["policy"], "sft")
+        means = [policies[name]["scores"][row["scorer"]]["mean"] for name in names]
         assert row["difference"] == pytest.approx(means[0] - means[1])
         assert row["ci95"][0] <= row["difference"] <= row["ci95"][1]
     assert report["findings"]
-    assert {"tokenizer", "base", "sft", "dpo", "report"} <= set(report["timings"])
+    assert {"tokenizer", *MODELS, "reward", "report"} <= set(report["timings"])
     assert report["environment"]["versions"]["torch"] == torch.__version__.split("+")[0] or (
         report["environment"]["versions"]["torch"] == torch.__version__
     )
-    assert set(report["rows"]) >= {"tokenizer", "base", "sft", "dpo"}
+    assert set(report["rows"]) >= {"tokenizer", *MODELS, "reward"}
 
 
 def test_every_row_read_is_kept_or_counted(finished: Path) -> None:
@@ -116,7 +120,7 @@ def test_every_row_read_is_kept_or_counted(finished: Path) -> None:
         ("tokenizer", {"reviews", "stories"}),
         ("base", {"reviews", "stories"}),
         ("sft", {"reviews"}),
-        ("dpo", {"reviews"}),
+        *((stage, {"reviews"}) for stage in ("dpo", "reward", "ppo", "grpo", "online")),
         ("report", {"reviews"}),
     ):
         assert set(rows[stage]) == sources
@@ -154,7 +158,7 @@ def test_a_second_run_reuses_all_stages(tiny_home: Path, accord: Any) -> None:
     report = tiny_home / "runs" / "tiny" / "report.html"
     before = weights(tiny_home), report.stat().st_mtime_ns
     said = accord("run", RECIPE, cwd=tiny_home).stdout
-    assert [line.split()[1] for line in said.splitlines()[:5]] == ["reused"] * 5
+    assert [line.split()[1] for line in said.splitlines()[:9]] == ["reused"] * 9
     assert (weights(tiny_home), report.stat().st_mtime_ns) == before
 
 
@@ -162,7 +166,7 @@ def test_a_change_reruns_only_what_it_touches(tiny_home: Path, accord: Any) -> N
     before = weights(tiny_home)
     said = accord("run", RECIPE, "dpo.beta=0.3", cwd=tiny_home).stdout
     assert "step" in said
-    for name in ("tokenizer", "base", "sft"):
+    for name in ("tokenizer", "base", "sft", "reward", "ppo", "grpo", "online"):
         assert f"{name}  reused" in said
     for name in ("dpo", "report"):
         assert f"{name}  reused" not in said
@@ -173,11 +177,28 @@ def test_a_change_reruns_only_what_it_touches(tiny_home: Path, accord: Any) -> N
     assert report["recipe"]["stages"]["dpo"]["beta"] == 0.3
 
 
+def test_the_policy_stages_log_their_rollouts(finished: Path) -> None:
+    common = {"reward", "objective/kl", "unique", "judges/regex/mean", "rewards/reward/mean"}
+    common |= {"completions/mean_length", "completions/clipped_ratio", "prompts_per_second"}
+    own = {
+        "ppo": {"objective/scores", "kl_coef", "loss/value_avg", "policy/clipfrac_avg"},
+        "grpo": {"reward_std", "frac_reward_zero_std", "kl", "clip_ratio/region_mean"},
+        "online": {"rewards/margins", "rewards/accuracies", "pairs_made"},
+    }
+    for stage, names in own.items():
+        lines = metrics(finished, stage)
+        assert [line["step"] for line in lines] == list(range(1, 9))
+        # two passes over two batches a roll-out
+        assert [line["step"] for line in lines if "reward" in line] == [1, 5]
+        assert common | names <= lines[0].keys()
+        assert lines[0]["objective/kl"] == pytest.approx(0, abs=1e-4)
+
+
 @pytest.mark.slow
 def test_the_seed_decides_the_bytes(finished: Path, tmp_path: Path, accord: Any) -> None:
     shutil.copytree(finished / "tiny-data", tmp_path / "tiny-data")
-    accord("run", RECIPE, "--out", "runs/again", "--stage", "dpo", cwd=tmp_path)
-    accord("run", RECIPE, "--out", "runs/other", "--stage", "dpo", "seed=2", cwd=tmp_path)
+    accord("run", RECIPE, "--out", "runs/again", cwd=tmp_path)
+    accord("run", RECIPE, "--out", "runs/other", "seed=2", cwd=tmp_path)
     assert weights(tmp_path, "again") == weights(finished)
     other = weights(tmp_path, "other")
     assert all(other[name] != mine for name, mine in weights(finished).items())
