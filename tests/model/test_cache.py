@@ -147,7 +147,7 @@ def test_a_packed_cache_that_grows_is_a_wide_one(name: str) -> None:
     model, rows = Decoder.init(config, 0).bfloat16(), prompts(3, 9)
     cache = cache_of(model, 3)
     attend = cache.prefill([2, 0], [3, 9])
-    model(torch.tensor(sum(rows, [])), attend.position_N, attend)
+    model(torch.tensor([*rows[0], *rows[1]]), attend.position_N, attend)
     generator = torch.Generator().manual_seed(0)
     for _ in range(TILE - 4):
         new = torch.randint(13, (2,), generator=generator)

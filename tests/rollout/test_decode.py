@@ -113,3 +113,11 @@ def test_a_model_of_unknown_parts_is_read_by_itself():
     [completion] = engine.generate([[1, 2]], SamplingConfig(temperature=0, max_new_tokens=1), [0])
     hidden = model(torch.tensor([1, 2]), torch.arange(2), Plan.dense(1, 2))[-1]
     assert completion.ids == (int(model.logits(hidden)[:27].argmax()),)
+
+
+def test_a_model_cast_after_the_engine_was_made_is_followed():
+    sampling, model = SamplingConfig(max_new_tokens=12), tiny("llama")
+    engine = Engine(model, TOKENIZER)
+    model.bfloat16()
+    want = Engine(tiny("llama").bfloat16(), TOKENIZER).generate(PROMPTS, sampling, range(5))
+    assert engine.generate(PROMPTS, sampling, range(5)) == want

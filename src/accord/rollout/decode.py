@@ -4,8 +4,9 @@ In decoding a step costs mostly what starting its operations costs. So weights a
 block's projections side by side and transposed, the norms' weights folded into the products that
 follow them, the pairs that rotation turns made neighbours, so that it is one complex product.
 
-torch.compile was measured on these steps (CPU, 1.5 M model): with static shapes as fast as they are,
-with dynamic ones 0.75 to 0.95 times, after 45 to 60 seconds of compiling. So nothing is compiled.
+torch.compile was measured on these steps (CPU, 1.5 M model): with static shapes they are as fast as
+without, with dynamic ones 0.75 to 0.95 times as fast, and compiling takes 45 to 60 seconds. So
+nothing is compiled.
 
 Axes: N tokens, D width, E columns of the stream, M margin, J heads of queries, keys and values
 together, d head width, P positions, I inputs and O outputs of a product, V vocabulary.
@@ -72,8 +73,6 @@ class Fused:
 
     def __init__(self, model: Decoder) -> None:
         self.model, config = model, model.config
-        self.dtype = model.head_weight_VD.dtype
-        self.wide = torch.promote_types(self.dtype, torch.float32)
         self.layers = [_Layer(config, i, block) for i, block in enumerate(model.layers)]
         self.rms = isinstance(model.norm, RMSNorm)
         self.turn_P1c: Tensor | None = None
@@ -83,7 +82,8 @@ class Fused:
     def refresh(self) -> None:
         """Take over the model's weights as they are now."""
         model, config = self.model, self.model.config
-        device = model.head_weight_VD.device
+        self.dtype, device = model.head_weight_VD.dtype, model.head_weight_VD.device
+        self.wide = torch.promote_types(self.dtype, torch.float32)
         for layer in self.layers:
             layer.refresh()
         self.scale_D = _scale(model.norm, self.wide).to(self.dtype)
@@ -91,9 +91,16 @@ class Fused:
         if self.rms:
             self.margin_1M = torch.zeros(1, _MARGIN, dtype=self.wide, device=device)
             self.margin_1M[0, 0] = (config.norm_eps * config.hidden_size) ** 0.5
-        if model.position_embedding is None:
+        if model.position_embedding is None and not self._can_turn(device):
             position_P = torch.arange(config.max_position_embeddings, device=device)
             self.turn_P1c = torch.complex(*rotary(position_P, config, self.wide))
+
+    def _can_turn(self, device: torch.device) -> bool:
+        turn_P1c = self.turn_P1c
+        return turn_P1c is not None and (turn_P1c.device, turn_P1c.real.dtype) == (
+            device,
+            self.wide,
+        )
 
     def __call__(
         self, ids_N: Tensor, position_N: Tensor, attend: Attend, wanted: Tensor | None = None
@@ -242,7 +249,8 @@ def _scale(norm: nn.Module, wide: torch.dtype) -> Tensor:
 
 def _filled(buffer: Tensor | None, values: Tensor, dtype: torch.dtype) -> Tensor:
     """`values` contiguous in `dtype`, in the memory of `buffer` where it can be."""
-    if buffer is None or buffer.shape != values.shape or buffer.device != values.device:
+    like = (values.shape, dtype, values.device)
+    if buffer is None or (buffer.shape, buffer.dtype, buffer.device) != like:
         buffer = torch.empty(values.shape, dtype=dtype, device=values.device)
     return buffer.copy_(values)
 
