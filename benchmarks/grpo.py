@@ -172,6 +172,7 @@ def collector(config: Any, drawing: Any, model: Any) -> Any:
     asked = [tuple(ids) for batch in prompts() for ids in batch]
     chosen = [Prompt(str(i), str(i), ids, continues=True) for i, ids in enumerate(asked)]
     dtype, rollout, seed = DTYPES[config.precision], config.rollout, 0
+    algorithm = GroupRelative(config)
     rollouts = Rollouts(
         model,
         lambda policy: Engine(policy, EndlessTokenizer()),  # type: ignore[arg-type]
@@ -184,13 +185,15 @@ def collector(config: Any, drawing: Any, model: Any) -> Any:
             rollout.slots,
             seed,
             0.0,
+            algorithm.rescores,
+            algorithm.needs_reference,
         ),
         rewards_of(config.reward, load_model),
         None,
         current_ranks(),
         dtype,
     )
-    algorithm, steps = GroupRelative(config), GatedSource.steps
+    steps = GatedSource.steps
     return RolloutCollector(rollouts, algorithm, steps, rollout.batches, rollout.iterations, seed)
 
 

@@ -26,7 +26,7 @@ def experience(number: int, lengths: tuple[int, ...], masked: int = -1) -> Exper
     numbers = np.arange(tokens, dtype=np.float32) + 100 * number
     support = tuple(np.arange(1 + t % 3) for t in range(tokens))
     return Experience(
-        example(number, lengths, masked), numbers, -numbers, returns=2 * numbers, support=support
+        example(number, lengths, masked), -numbers, numbers, returns=2 * numbers, support=support
     )
 
 
@@ -62,7 +62,7 @@ def test_supports_are_ragged_lists_of_each_token() -> None:
 
 def test_a_column_that_one_row_lacks_is_absent() -> None:
     row = experience(0, (2,))
-    bare = Experience(row.example, row.old_logps, row.advantages)
+    bare = Experience(row.example, row.advantages)
     batch = collate_experience([row, bare])
     assert batch.returns_S is None and batch.support is None
 
@@ -71,7 +71,7 @@ def test_experiences_go_through_tensors_unchanged() -> None:
     rows = [experience(0, (2, 3)), experience(1, (1, 4), masked=1), experience(2, (5,))]
     back = unpack_experiences(pack_experiences(rows))
     assert all(same(a, b) for a, b in zip(rows, back, strict=True))
-    bare = [Experience(row.example, row.old_logps, row.advantages) for row in rows]
+    bare = [Experience(row.example, row.advantages) for row in rows]
     again = unpack_experiences(pack_experiences(bare))
     assert all(same(a, b) for a, b in zip(bare, again, strict=True))
     assert unpack_experiences(pack_experiences([])) == []

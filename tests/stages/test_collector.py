@@ -59,6 +59,8 @@ class Sampler:
 class Plain:
     """Rows are the groups' examples."""
 
+    rescores = needs_reference = True
+
     def __init__(self, attempts: int = 0, stop_at: float | None = None) -> None:
         self.attempts, self.stop_at = attempts, stop_at
         self.remembered = 0.0

@@ -43,17 +43,18 @@ class Experience:
 
     Args:
         example: Prompt and responses; every drawn token is scored, or none of a masked response.
-        old_logps: Log-probability at which the token was drawn, by the training path.
-        ref_logps: The reference's; none where nothing needs it.
         advantages: What the update pushes by.
+        old_logps: Log-probability at which the token was drawn, by the training path; none where
+            the policy has not moved since.
+        ref_logps: The reference's; none where nothing needs it.
         returns: The critic's targets; none without a critic.
         values: The critic's values at the roll-out; none without a critic.
         support: Allowed token ids of each scored token; none where every token was.
     """
 
     example: Example
-    old_logps: Floats
     advantages: Floats
+    old_logps: Floats | None = None
     ref_logps: Floats | None = None
     returns: Floats | None = None
     values: Floats | None = None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from accord.data.batch import TokenBatch
 from accord.errors import AccordError
+from accord.stages.drawing import Floats
 from accord.stages.rollouts import Group, Rollouts
 
 VOID_ALLOWED = 5
@@ -24,6 +25,16 @@ class Algorithm(Protocol):
     @property
     def attempts(self) -> int:
         """How often groups that teach nothing are replaced."""
+        ...
+
+    @property
+    def rescores(self) -> bool:
+        """Whether log-probabilities by the training path are needed; see `rollouts.Asked`."""
+        ...
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the reference's are needed of every token."""
         ...
 
     def keeps(self, group: Group) -> bool:
@@ -164,22 +175,15 @@ def common_figures(groups: Sequence[Group]) -> Figures:
     lengths = np.array([length for group in groups for length in group.lengths], dtype=np.float64)
     finished = [how for group in groups for how in group.finished]
     texts = [text for group in groups for text in group.texts]
-    old, ref = (np.concatenate([getattr(g, c) for g in groups]) for c in ("old_logps", "ref_logps"))
-    drawn = np.concatenate([group.drawn_logps for group in groups])
-    entropies = np.concatenate([group.entropies for group in groups])
-    count, tokens, apart = float(scores.size), float(len(old)), np.abs(drawn - old)
-    kl = float((old.astype(np.float64) - ref).sum())
+    count = float(scores.size)
     figures: Figures = {
         "reward": (float(scores.sum()), count),
-        "objective/kl": (kl, count),
-        "objective/entropy": (float(entropies.sum(dtype=np.float64)), count),
         "completions/mean_length": (float(lengths.sum()), count),
         "completions/min_length": (float(lengths.min()), 1.0),
         "completions/max_length": (float(lengths.max()), 1.0),
         "completions/clipped_ratio": (float(finished.count("length")), count),
         "unique": (float(len(set(texts))), count),
-        "sampling/sampling_logp_difference/mean": (float(apart.sum(dtype=np.float64)), tokens),
-        "sampling/sampling_logp_difference/max": (float(apart.max()), 1.0),
+        **_token_figures(groups),
     }
     if scores.shape[1] > 1:
         spread = scores.std(1, ddof=1)
@@ -191,3 +195,29 @@ def common_figures(groups: Sequence[Group]) -> Figures:
             values = np.array([getattr(group, column)[label] for group in groups])
             figures[f"{title}/{label}/mean"] = (float(values.sum()), count)
     return figures
+
+
+def _token_figures(groups: Sequence[Group]) -> Figures:
+    """Figures of log-probabilities, over the groups that have them."""
+    figures: Figures = {}
+    compared = [group for group in groups if group.ref_logps is not None]
+    if compared:
+        kl = sum(float(_own(g).sum(dtype=np.float64)) - _sum(g.ref_logps) for g in compared)
+        figures["objective/kl"] = (kl, float(sum(len(g.scores) for g in compared)))
+    scored = [group for group in groups if group.old_logps is not None]
+    if scored:
+        completions = float(sum(len(group.scores) for group in scored))
+        figures["objective/entropy"] = (sum(_sum(g.entropies) for g in scored), completions)
+        apart = np.concatenate([np.abs(g.drawn_logps - _own(g)) for g in scored])
+        title = "sampling/sampling_logp_difference"
+        figures[f"{title}/mean"] = (float(apart.sum(dtype=np.float64)), float(len(apart)))
+        figures[f"{title}/max"] = (float(apart.max()), 1.0)
+    return figures
+
+
+def _own(group: Group) -> Floats:
+    return group.drawn_logps if group.old_logps is None else group.old_logps
+
+
+def _sum(column: Floats | None) -> float:
+    return 0.0 if column is None else float(column.sum(dtype=np.float64))

@@ -122,7 +122,7 @@ def drawn_logps(
     for places in chunks(examples):
         nothing = [np.zeros(0, np.float32)] * len(places)
         rows = [
-            Experience(examples[i], empty, empty, support=supports[i])
+            Experience(examples[i], empty, support=supports[i])
             for i, empty in zip(places, nothing, strict=True)
         ]
         batch = collate_experience(rows).to(model.head_weight_VD.device)

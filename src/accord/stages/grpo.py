@@ -13,6 +13,7 @@ from accord.data.packing import Example, Response
 from accord.objectives.advantages import group_advantages, reinforce_plus_plus, rloo
 from accord.stages.collector import Figures
 from accord.stages.context import StageContext
+from accord.stages.drawing import Floats
 from accord.stages.online_policy import leave_policy, open_policy, train_policy
 from accord.stages.policy_steps import grpo_step
 from accord.stages.rollouts import Group
@@ -35,6 +36,9 @@ class GroupRelative:
 
     def __init__(self, config: GRPOStage) -> None:
         self.config, self.attempts = config, config.dynamic_sampling
+        # rows used at once are used by the policy that drew them
+        self.rescores = config.rollout.batches * config.rollout.iterations > 1
+        self.needs_reference = config.beta > 0
 
     def keeps(self, group: Group) -> bool:
         """Whether rewards differ within the group."""
@@ -71,9 +75,9 @@ class GroupRelative:
         support = group.support
         return Experience(
             Example(group.example.prompt, responses, group.example.row_id),
-            group.old_logps[kept],
             each[kept],
-            ref_logps=group.ref_logps[kept],
+            old_logps=_at(group.old_logps, kept),
+            ref_logps=_at(group.ref_logps, kept) if self.needs_reference else None,
             support=None
             if support is None
             else tuple(ids for ids, keep in zip(support, kept, strict=True) if keep),
@@ -96,3 +100,7 @@ class GroupRelative:
     def unpack(self, tensors: Mapping[str, Tensor]) -> list[Experience]:
         """Rows from tensors."""
         return unpack_experiences(tensors)
+
+
+def _at(column: Floats | None, kept: np.ndarray) -> Floats | None:
+    return None if column is None else column[kept]

@@ -35,6 +35,7 @@ class BestAgainstWorst:
     """
 
     attempts = 0
+    rescores = needs_reference = False
 
     def __init__(self, reference: Decoder) -> None:
         self._reference = reference

@@ -132,6 +132,8 @@ def train_policy(
         rollout.slots,
         seed,
         config.missing_end_penalty or 0.0,
+        algorithm.rescores,
+        algorithm.needs_reference,
     )
     rollouts = Rollouts(
         model,

@@ -70,10 +70,12 @@ def _logps(
 
 
 def _policy_loss(logps_S: Tensor, rows: ExperienceBatch, settings: PolicySettings) -> Loss:
-    assert rows.old_logps_S is not None and rows.advantages_S is not None
+    assert rows.advantages_S is not None
+    # a policy that has not moved since the roll-out is its own old one: every ratio is 1
+    old_logps_S = logps_S.detach() if rows.old_logps_S is None else rows.old_logps_S
     return policy_loss(
         logps_S,
-        rows.old_logps_S,
+        old_logps_S,
         rows.advantages_S,
         rows.sequence_S,
         rows.sequences,

@@ -109,6 +109,7 @@ class Proximal:
     """
 
     attempts = 0
+    rescores = needs_reference = True
 
     def __init__(self, config: PPOStage) -> None:
         self.config, self.kl_coef = config, config.kl_coef
@@ -189,8 +190,8 @@ def _rows(
     return [
         Experience(
             group.example,
-            group.old_logps,
             advantages.numpy(),
+            group.old_logps,
             returns=returns.numpy(),
             values=values.numpy(),
             support=group.support,

@@ -22,6 +22,9 @@ from accord.rollout.score import supports as drawn_supports
 from accord.stages.drawing import Drawing, Floats, Supports, drawn_logps
 from accord.train.parallel import Ranks
 
+LOGGED = 4
+"""Every so many groups are scored by a reference that only the log wants."""
+
 Measure = Callable[[Any, Sequence[Example]], list[list[Floats]]]
 
 
@@ -33,10 +36,11 @@ class Group:
         example: Prompt and completions; every drawn token is scored.
         finished: How each ended: `end`, `stop` or `length`.
         texts: Each completion's text.
-        old_logps: Of every drawn token under the policy that drew it, by the training path.
-        ref_logps: The reference's.
+        old_logps: Of every drawn token under the policy that drew it, by the training path; none
+            where no update needs them.
+        ref_logps: The reference's; none where only the log wants them and others are its sample.
         drawn_logps: As the engine returned them.
-        entropies: Of the policy where each token was drawn.
+        entropies: Of the policy where each token was drawn; none without old_logps.
         scores: Total reward of each completion.
         parts: Terms of the reward by label.
         judges: Scores of the judges by label.
@@ -47,10 +51,10 @@ class Group:
     example: Example
     finished: tuple[str, ...]
     texts: tuple[str, ...]
-    old_logps: Floats
-    ref_logps: Floats
+    old_logps: Floats | None
+    ref_logps: Floats | None
     drawn_logps: Floats
-    entropies: Floats
+    entropies: Floats | None
     scores: tuple[float, ...]
     parts: Mapping[str, tuple[float, ...]]
     judges: Mapping[str, tuple[float, ...]]
@@ -78,6 +82,10 @@ class Asked:
         slots: Completions decoded at a time.
         seed: Of the samples.
         missing_end_penalty: Taken off the reward of a completion that was cut off.
+        rescores: Whether an update needs log-probabilities by the training path: it does where
+            the policy moves before all of a roll-out is used.
+        needs_reference: Whether an update needs the reference's; else every fourth group's are
+            taken, for the log.
     """
 
     prompts: Sequence[Prompt]
@@ -86,6 +94,8 @@ class Asked:
     slots: int
     seed: int
     missing_end_penalty: float
+    rescores: bool
+    needs_reference: bool
 
 
 class Rollouts:
@@ -185,10 +195,14 @@ class Rollouts:
         parts: Mapping[str, Sequence[float]],
         judged: Mapping[str, Sequence[float]],
     ) -> list[Group]:
-        drawing, penalty = self._drawing, self._asked.missing_end_penalty
+        penalty = self._asked.missing_end_penalty
         supports = self._supports(examples)
-        old, entropies = drawn_logps(self._policy, examples, drawing, supports)
-        reference, _ = drawn_logps(self._reference, examples, drawing, supports)
+        everyone, nobody = range(len(examples)), range(0)
+        old, entropies = self._logps(
+            self._policy, examples, supports, everyone if self._asked.rescores else nobody
+        )
+        some = everyone if self._asked.needs_reference else everyone[::LOGGED]
+        reference, _ = self._logps(self._reference, examples, supports, some)
         values = self._measure(self._copy, examples) if self._measure else None
         cut = [penalty * (completion.finished == "length") for completion in completions]
         totals = [total - minus for total, minus in zip(totals, cut, strict=True)]
@@ -209,6 +223,22 @@ class Rollouts:
             )
             for i, (example, group) in enumerate(zip(examples, groups, strict=True))
         ]
+
+    def _logps(
+        self,
+        model: Any,
+        examples: Sequence[Example],
+        supports: Sequence[Supports | None],
+        places: Sequence[int],
+    ) -> tuple[list[Floats | None], list[Floats | None]]:
+        """Log-probabilities and entropies under `model` of the examples at these places."""
+        chosen = [examples[i] for i in places]
+        found = drawn_logps(model, chosen, self._drawing, [supports[i] for i in places])
+        logps: list[Floats | None] = [None] * len(examples)
+        entropies = list(logps)
+        for i, own, entropy in zip(places, *found, strict=True):
+            logps[i], entropies[i] = own, entropy
+        return logps, entropies
 
     def _supports(self, examples: Sequence[Example]) -> list[Supports | None]:
         drawing = self._drawing
