@@ -64,6 +64,39 @@ def test_its_template_renders_the_same_in_transformers(chatting: Path) -> None:
     assert not theirs.decode(expected[len(ours) :]).strip()
 
 
+def test_a_reward_model_on_a_preference_file_alike_on_two_ranks(
+    chatting: Path, finished: Path, accord: Any, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    data = finished / "tiny-data" / "preferences.jsonl"
+    words = ("reward", "--model", chatting, "--data", data)
+    # a large eps: where a gradient vanishes, Adam would divide its rounding by itself
+    more = ("steps=4", "batch_size=8", "lr=1e-3", "eps=1e-2", "eval_every=2", "precision=fp32")
+    accord(*words, "--out", tmp_path / "rm", *more)
+    found, config = record(tmp_path / "rm", "heldout.json"), tmp_path / "rm" / "config.json"
+    assert read(entry(tmp_path / "rm")) == 80
+    assert 0 <= found["ci95"][0] <= found["accuracy"] <= found["ci95"][1] <= 1
+    assert found["baseline"]["accuracy"] > 0.5
+    assert json.loads(config.read_text())["architectures"][0].endswith("ForSequenceClassification")
+    assert "text-classification" in (tmp_path / "rm" / "README.md").read_text()
+    accord(*words, "--ranks", "2", "--out", tmp_path / "rm2", *more)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("rm", "rm2"))
+    assert one.keys() == two.keys()
+    assert all((one[name] - two[name]).abs().max() < 1e-5 for name in one)
+    for mine, theirs in zip(log(tmp_path / "rm"), log(tmp_path / "rm2"), strict=True):
+        for name in ("loss", "accuracy", "margin", "eval_ece", "eval_length_correlation"):
+            if name in mine:
+                assert theirs[name] == pytest.approx(mine[name], abs=1e-4), name
+    # a reward model where a language model is wanted
+    told = accord(
+        "dpo", "--model", tmp_path / "rm", "--data", data, "--out", tmp_path / "x", code=2
+    )
+    assert "holds a reward model" in told.stderr
+    told = accord("reward", "--data", data, "--out", tmp_path / "x", code=2)
+    assert "give from" in told.stderr
+
+
 def test_dpo_on_a_preference_file(
     chatting: Path, finished: Path, accord: Any, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from accord.config.stages import StageConfig
 
-TAKES_SETTINGS = frozenset({"run", "tokenizer", "pretrain", "sft", "dpo", "evaluate"})
+TAKES_SETTINGS = frozenset({"run", "tokenizer", "pretrain", "sft", "reward", "dpo", "evaluate"})
 
 Settings = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings, the last word.")
@@ -31,7 +31,7 @@ Ranks = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (run, tokenizer, pretrain, sft, dpo, evaluate):
+    for command in (run, tokenizer, pretrain, sft, reward, dpo, evaluate):
         app.command()(command)
 
 
@@ -111,6 +111,29 @@ def sft(
     warmup_ratio=0.03 max_length=1024, or less where the model reads less
     """
     single("sft", {"data": sources(data), "from": model}, out, config, settings, ranks)
+
+
+def reward(
+    out: Out,
+    model: Model = None,
+    data: Data = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Train from scratch with this one.")
+    ] = None,
+    config: Config = None,
+    ranks: Ranks = 1,
+    settings: Settings = None,
+) -> None:
+    """Train a reward model on preferences.
+
+    It starts from a model's trunk with --model, or from scratch with --tokenizer.
+
+    Defaults, for a model that is trained already: epochs=1 lr=1e-5 architecture=causal
+    batch_size=32 warmup_ratio=0.05 max_length=1024, or less where the model reads less; a small
+    model wants a higher rate: lr=1e-3
+    """
+    given = {"data": sources(data), "from": model, "tokenizer": tokenizer}
+    single("reward", given, out, config, settings, ranks)
 
 
 def dpo(

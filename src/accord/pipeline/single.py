@@ -16,6 +16,13 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "tokenizer": {},
     "pretrain": {"epochs": 1, "lr": 3e-4, "warmup_ratio": 0.02},
     "sft": {"epochs": 2, "lr": 2e-5, "batch_size": 16, "max_length": 1024, "warmup_ratio": 0.03},
+    "reward": {
+        "epochs": 1,
+        "lr": 1e-5,
+        "batch_size": 32,
+        "max_length": 1024,
+        "warmup_ratio": 0.05,
+    },
     "preference": {
         "epochs": 1,
         "lr": 1e-6,

@@ -27,8 +27,8 @@ def heldout_figures(
 ) -> dict[str, Any]:
     """Figures of `pair_figures` and `score_figures`; `rating_correlation` where texts are rated.
 
-    With a baseline, `baseline` holds its `name` and the keys of `beside` (and its
-    `rating_correlation`). Without held-out pairs there are no figures.
+    `baseline` holds its `name` and the keys of `beside` (and its `rating_correlation`), or is none.
+    Without held-out pairs there are no figures.
     """
     if not pairs:
         return {}
@@ -44,8 +44,7 @@ def heldout_figures(
         scores = np.array([found[key] for _, example in texts for key in _keys(example)])
         rating_T = np.array(ratings_of([row for row, _ in texts], rows.rating))
         figures["rating_correlation"] = agreement(scores, rating_T)
-    if with_baseline:
-        figures["baseline"] = _baseline(pairs, texts, rows, ranked)
+    figures["baseline"] = _baseline(pairs, texts, rows, ranked) if with_baseline else None
     return figures
 
 
