@@ -80,6 +80,44 @@ def test_more_problems_begin_with_the_same_ones_and_a_seed_gives_others():
     assert rows("addition", count=5, seed=1) != few
 
 
+@pytest.mark.parametrize(
+    ("name", "prompt", "mistaken"),
+    [
+        # 5 + 7 is 12, of which 2 stays; 1 + 9 is 10, of which 0 stays
+        ("addition", "15+97=", " 2"),
+        ("addition", "12+34=", " 46"),
+        ("sort", "sort dacb:", " dcba"),
+        ("reverse", "reverse abcd:", " abcd"),
+    ],
+)
+def test_the_typical_mistake(name, prompt, mistaken):
+    options = {
+        "addition": {"count": 5050},
+        "sort": {"alphabet": "abcd", "length": 4, "count": 1},
+        "reverse": {"alphabet": "abcd", "length": 4, "count": 256},
+    }[name]
+    for seed in range(99):  # until the one that is looked for is drawn in this order
+        found = {r["prompt"]: r for r in rows(name, mistakes=1.0, seed=seed, **options)}
+        if prompt in found:
+            break
+    assert found[prompt]["completion"] == mistaken
+    assert found[prompt]["text"] == prompt + mistaken
+
+
+def test_demonstrations_with_mistakes_are_of_the_same_problems_and_have_the_right_answer():
+    sound, flawed = rows("sort", count=2000), rows("sort", count=2000, mistakes=0.3)
+    assert [r["prompt"] for r in sound] == [r["prompt"] for r in flawed]
+    assert [r["answer"] for r in sound] == [r["answer"] for r in flawed]
+    assert all(r["completion"] == f" {r['answer']}" for r in sound)
+    wrong = [r for r in flawed if r["completion"] != f" {r['answer']}"]
+    assert all(r["completion"] == f" {r['answer'][::-1]}" for r in wrong)
+    assert 500 < len(wrong) < 700  # 600 are expected, with a standard deviation of 20
+    more = rows("sort", count=2000, mistakes=0.6)
+    assert all(
+        a["completion"] == b["completion"] for a, b in zip(more, flawed, strict=True) if b in wrong
+    )
+
+
 def source(**changes) -> SourceConfig:
     settings = {"source": "task:addition", "options": {"count": 400}}
     return SourceConfig(**(settings | changes))
@@ -133,6 +171,7 @@ def test_a_task_can_be_checked_like_a_file(tmp_path):
         ({"source": "task:reasoning_gym"}, "write task:reasoning_gym/<task>"),
         ({"options": {"cuont": 3}}, "did you mean 'count'?"),
         ({"options": {"count": 0}}, "expected a whole number above 0"),
+        ({"options": {"mistakes": 2}}, "expected a number at least 0 and at most 1"),
         ({"options": {"low": 5, "high": 3}}, "low 5 is above high 3"),
         ({"source": "task:sort", "options": {"alphabet": "abb"}}, "repeats a letter"),
         ({"source": "task:sort", "options": {"length": 27}}, "more than the alphabet has"),

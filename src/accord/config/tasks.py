@@ -23,7 +23,15 @@ class TaskOptions(Strict):
     seed: int = 0
 
 
-class AdditionOptions(TaskOptions):
+class OwnOptions(TaskOptions):
+    """What Accord's own tasks take."""
+
+    mistakes: float = Field(default=0.0, ge=0, le=1)
+    """Share of the completions that make the task's typical mistake: imperfect demonstrations to
+    learn from. The column `answer` is right all the same."""
+
+
+class AdditionOptions(OwnOptions):
     """Sums of whole numbers."""
 
     digits: int = Field(default=2, ge=1, le=18)
@@ -44,7 +52,7 @@ class AdditionOptions(TaskOptions):
         return self
 
 
-class LettersOptions(TaskOptions):
+class LettersOptions(OwnOptions):
     """Strings of letters."""
 
     length: int = Field(default=5, ge=1)

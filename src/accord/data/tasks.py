@@ -5,7 +5,7 @@ A row has `prompt` and `completion` (so it can be trained on), `text` (both, for
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import comb
 from random import Random
@@ -26,13 +26,14 @@ from accord.errors import AccordError, did_you_mean
 
 @dataclass(frozen=True)
 class Problem:
-    """A question, its answer, and what makes it a problem of its own.
+    """A question, its answer, and the answer that a typical mistake gives.
 
     Problems of one key are made once, so that none is held out whose twin is trained on.
     """
 
     question: str
     answer: str
+    mistaken: str
     key: str
 
 
@@ -57,23 +58,24 @@ def read_task(name: str, options: Mapping[str, Any]) -> Iterator[RawRow]:
 
 
 def addition(options: AdditionOptions, draw: Random) -> Problem:
-    """`12+34=` is ` 46`; terms in one order only."""
+    """`58+67=` is ` 125`, or ` 15` without carrying; terms in one order only."""
     terms = [draw.randint(options.low, options.largest) for _ in range(options.terms)]
     key = " ".join(map(str, sorted(terms)))
-    return Problem("+".join(map(str, terms)) + "=", str(sum(terms)), key)
+    question = "+".join(map(str, terms)) + "="
+    return Problem(question, str(sum(terms)), str(_without_carry(terms)), key)
 
 
 def sort(options: SortOptions, draw: Random) -> Problem:
-    """`sort dacb:` is ` abcd`; letters are different, in the order of the alphabet given."""
+    """`sort dacb:` is ` abcd`, or ` dcba` the wrong way round; letters are all different."""
     letters = draw.sample(options.alphabet, draw.choice(options.lengths))
     answer = "".join(sorted(letters, key=options.alphabet.index))
-    return Problem(f"sort {''.join(letters)}:", answer, answer)
+    return Problem(f"sort {''.join(letters)}:", answer, answer[::-1], answer)
 
 
 def reverse(options: LettersOptions, draw: Random) -> Problem:
-    """`reverse abcd:` is ` dcba`."""
+    """`reverse abcd:` is ` dcba`, or ` abcd` left as it is."""
     letters = "".join(draw.choices(options.alphabet, k=draw.choice(options.lengths)))
-    return Problem(f"reverse {letters}:", letters[::-1], letters)
+    return Problem(f"reverse {letters}:", letters[::-1], letters, letters)
 
 
 TASKS: Mapping[str, Task] = {
@@ -98,7 +100,16 @@ def _rows(name: str, options: Any) -> Iterator[Mapping[str, Any]]:
         problem = task.draw(options, draw)
         if problem.key not in seen:
             seen.add(problem.key)
-            yield _row(problem.question, f" {problem.answer}", problem.answer)
+            # drawn apart, so that the problems are the same whatever the share of mistakes
+            wrong = Random(f"{options.seed} {problem.key}").random() < options.mistakes
+            given = problem.mistaken if wrong else problem.answer
+            yield _row(problem.question, f" {given}", problem.answer)
+
+
+def _without_carry(terms: Sequence[int]) -> int:
+    """The sum of each column of digits, of which only the last digit is kept."""
+    places = range(max(len(str(term)) for term in terms))
+    return sum(sum(term // 10**p % 10 for term in terms) % 10 * 10**p for p in places)
 
 
 def _row(question: str, completion: str, answer: str, **more: Any) -> Mapping[str, Any]:
