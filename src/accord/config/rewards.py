@@ -57,4 +57,5 @@ class RolloutConfig(Strict):
     vllm_memory: float = Field(default=0.3, gt=0, lt=1)
     """Share of the GPU's memory that vLLM may take beside the training (CPUs: no effect)."""
     compile: bool = False
-    """Compile the decode step: pays where the run is long."""
+    """Let vLLM compile and capture graphs; the own engine's fused step gained nothing by it on a
+    CPU."""

@@ -1,10 +1,10 @@
 """What is evaluated: prompts, and what a policy wrote after them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from accord.rewards.answer import Answer
+from accord.rewards.answer import Answer, Finish
 from accord.text.messages import Messages
 
 
@@ -51,12 +51,17 @@ class Sample:
 
 def answer_of(prompt: Prompt, sample: Sample) -> Answer:
     """The completion as rewards see it."""
+    return answered(prompt, sample.text, sample.ids, "end" if sample.ended else "length")
+
+
+def answered(prompt: Prompt, text: str, ids: Sequence[int], finished: Finish) -> Answer:
+    """What was written after a prompt, as rewards see it."""
     return Answer(
         prompt=prompt.text,
-        completion=sample.text,
+        completion=text,
         prompt_ids=prompt.ids,
-        ids=sample.ids,
-        finished="end" if sample.ended else "length",
+        ids=ids,
+        finished=finished,
         continues=prompt.continues,
         extra=prompt.extra,
         name=prompt.where or prompt.id,

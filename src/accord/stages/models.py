@@ -49,9 +49,7 @@ def check_same_tokens(tokenizer: Tokenizer, folder: Path) -> None:
 
     Chat template and the choice of the end token may differ.
     """
-    own = Tokenizer.load(folder)
-    ids = range(max(len(own), len(tokenizer)))
-    if len(own) != len(tokenizer) or any(own.decode([i]) != tokenizer.decode([i]) for i in ids):
+    if not Tokenizer.load(folder).same_ids(tokenizer):
         raise AccordError(
             "The model was trained with another tokenizer: the same ids are other tokens.",
             str(folder),

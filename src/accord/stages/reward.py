@@ -86,24 +86,31 @@ class GroupSource:
 
 @dataclass(frozen=True)
 class HeldoutPairs:
-    """Held-out pairs in their own order, each once."""
+    """Held-out pairs in their own order, each once.
+
+    A row is as many pairs as have the texts of a training row, so that the micro-batches of
+    training fit an evaluation too.
+    """
 
     examples: Sequence[Example]
     batch_size: int
+    pairs_a_row: int
     pooling: Pooling
 
     @property
     def steps(self) -> int:
         """Batches it takes to see every pair."""
-        return -(-len(self.examples) // self.batch_size)
+        return -(-len(self.examples) // (self.batch_size * self.pairs_a_row))
 
-    def rows(self, step: int) -> Sequence[Example]:
-        """The pairs of batch `step`."""
-        return self.examples[step * self.batch_size : (step + 1) * self.batch_size]
+    def rows(self, step: int) -> list[Sequence[Example]]:
+        """The pairs of batch `step`, some a row."""
+        size, start = self.pairs_a_row, step * self.batch_size * self.pairs_a_row
+        stop = min(start + self.batch_size * size, len(self.examples))
+        return [self.examples[at : min(at + size, stop)] for at in range(start, stop, size)]
 
-    def collate(self, rows: Sequence[Example]) -> ScoreBatch:
-        """Pairs as a batch."""
-        return collate_scored(rows, self.pooling)
+    def collate(self, rows: Sequence[Sequence[Example]]) -> ScoreBatch:
+        """Rows of pairs as a batch."""
+        return collate_scored([pair for row in rows for pair in row], self.pooling)
 
     def figures(self, totals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
         """Calibration error, spread and length correlation over all pairs."""
@@ -123,11 +130,12 @@ def run(config: RewardStage, context: StageContext) -> None:
     source = _source(config, context, rows, tokenizer, account)
     edges = length_edges([example.length - len(example.prompt) for _, example in held])
     watched = [example for _, example in held][: config.eval_rows]
+    pairs_a_row = config.pairs.size // 2 if isinstance(config.pairs, RatedGroups) else 1
     trainer = fit(
         scorer,
         reward_step(config, edges),
         source,
-        HeldoutPairs(watched, max(config.batch_size, 32), scorer.pooling) if watched else None,
+        HeldoutPairs(watched, config.batch_size, pairs_a_row, scorer.pooling) if watched else None,
         config,
         context,
         f"{mark} {tokenizer.fingerprint}",

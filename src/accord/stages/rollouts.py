@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from accord.data.order import Order
 from accord.data.packing import Example, Response
 from accord.data.rows import digest
-from accord.evaluation.samples import Prompt
+from accord.evaluation.samples import Prompt, answered
 from accord.model.decoder import Decoder
-from accord.rewards.answer import Answer
 from accord.rewards.total import Rewards
 from accord.rollout.engine import Completion
 from accord.rollout.score import supports as drawn_supports
@@ -176,7 +175,9 @@ class Rollouts:
         completions = self._engine.generate(
             [prompt.ids for prompt in each], self._drawing.sampling, seeds, asked.slots
         )
-        answers = [answer(p, c) for p, c in zip(each, completions, strict=True)]
+        answers = [
+            answered(p, c.text, c.ids, c.finished) for p, c in zip(each, completions, strict=True)
+        ]
         scored = self._rewards(answers)
         judged = self._judges(answers).parts if self._judges else {}
         groups = [slice(i * k, (i + 1) * k) for i in range(len(prompts))]
@@ -267,18 +268,3 @@ def example(prompt: Prompt, completions: Sequence[Completion]) -> Example:
     """A prompt with its completions, every drawn token to be scored."""
     responses = tuple(Response(c.ids, (True,) * len(c.ids)) for c in completions)
     return Example(tuple(prompt.ids), responses, prompt.id)
-
-
-def answer(prompt: Prompt, completion: Completion) -> Answer:
-    """A completion as rewards see it."""
-    return Answer(
-        prompt=prompt.text,
-        completion=completion.text,
-        prompt_ids=tuple(prompt.ids),
-        ids=completion.ids,
-        finished=completion.finished,
-        continues=prompt.continues,
-        extra=prompt.extra,
-        name=prompt.where or prompt.id,
-        messages=prompt.messages,
-    )
