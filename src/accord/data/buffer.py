@@ -5,6 +5,7 @@ Ragged columns are stored flat with their sizes; texts as UTF-8.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def unpack_experiences(tensors: Mapping[str, Tensor]) -> list[Experience]:
     ]
 
 
-def _flat(name: str, columns: Iterable[Sequence[object]], dtype: type) -> dict[str, Tensor]:
+def _flat(name: str, columns: Iterable[Any], dtype: type) -> dict[str, Tensor]:
     arrays = [np.asarray(column, dtype=dtype) for column in columns]
     flat = np.concatenate(arrays) if arrays else np.zeros(0, dtype)
     sizes = torch.tensor([len(array) for array in arrays], dtype=torch.int64)
