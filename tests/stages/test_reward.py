@@ -92,8 +92,11 @@ def test_it_learns_what_people_rated_higher(
     assert good > score("A dull film with a grim story and a bland cast, made by Ana.")
 
 
-def test_what_is_logged_on_the_way_is_what_is_found_at_the_end(run, model_folder: Path) -> None:
-    folder = run(settings("data", model_folder, eval_rows=10_000, micro_batch_size=3))
+@pytest.mark.parametrize("made", ["data", "groups"])
+def test_what_is_logged_on_the_way_is_what_is_found_at_the_end(
+    run, model_folder: Path, made: str
+) -> None:
+    folder = run(settings(made, model_folder, eval_rows=10_000, micro_batch_size=3))
     found, last = record(folder, "heldout.json"), log(folder)[-1]
     for name in ("accuracy", "margin", "ece"):
         assert last[f"eval_{name}"] == pytest.approx(found[name], abs=1e-4), name
