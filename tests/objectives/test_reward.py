@@ -13,6 +13,7 @@ from accord.objectives.reward import (
     bradley_terry,
     correlation,
     expected_calibration_error,
+    prefix_error,
     rating_error,
 )
 
@@ -97,6 +98,21 @@ def test_two_micro_batches_sum_to_the_whole(cut: int, seed: int) -> None:
             torch.testing.assert_close(found, whole.metrics[name][i])
     extremes = [p.metrics["max_reward"] for p in parts]
     assert sum(by.item() for _, by in extremes) == len([s for s in (cut, 9 - cut) if s])
+
+
+def test_prefix_error_against_a_loop_and_its_gradient() -> None:
+    values = torch.tensor([0.5, -1.0, 2.0, 0.25, 3.0], dtype=torch.float64, requires_grad=True)
+    sequence, rating = torch.tensor([-1, 0, 0, 1, -1]), torch.tensor([1.5, -0.5]).double()
+    loss = prefix_error(values, sequence, rating)
+    want = 0.0
+    for number, goal in enumerate(rating.tolist()):
+        mine = [v for v, s in zip(values.tolist(), sequence.tolist(), strict=True) if s == number]
+        want += sum((v - goal) ** 2 for v in mine) / len(mine)
+    assert loss.total.item() == pytest.approx(want, abs=1e-12)
+    assert float(loss.weight) == 2
+    torch.autograd.gradcheck(lambda v: prefix_error(v, sequence, rating).total, (values,))
+    loss.total.backward()
+    assert values.grad is not None and values.grad[0] == values.grad[4] == 0
 
 
 def test_rating_error_is_a_squared_distance() -> None:

@@ -25,7 +25,10 @@ class Fixed(torch.nn.Module):
     """Scores that depend on the last token alone: token t is worth t / 4."""
 
     def forward(self, batch: ScoreBatch) -> torch.Tensor:
-        return batch.ids_N[batch.last_R].double() / 4
+        return self.token_values(batch)[batch.last_R]
+
+    def token_values(self, batch: ScoreBatch) -> torch.Tensor:
+        return batch.ids_N.double() / 4
 
 
 def text(score: int, length: int = 1) -> Example:
@@ -100,3 +103,24 @@ def test_accuracy_by_length_goes_by_the_longer_response() -> None:
         name: [float(x) for x in loss.metrics[f"accuracy/{name}"]] for name in ("short", "long")
     }
     assert found == {"short": [0.0, 0.0], "long": [1.0, 1.0]}
+
+
+def test_every_token_is_to_foretell_the_rating() -> None:
+    """Mean over a text's tokens, then over texts; the shared opening is nobody's."""
+    rated = [Rated(text(8, 3), 2.0), Rated(text(4, 1), -1.0)]
+    batch = collate_groups([rated], "last", 1.5, Scale(0.0, 1.0))
+    pairs = {"kind": "groups", "size": 2, "every_token": 0.5}
+    plain = reward_step(config(pairs=pairs | {"every_token": 0.0}), EDGES)(Fixed(), batch)
+    found = reward_step(config(pairs=pairs), EDGES)(Fixed(), batch)
+    # values 0, 0, 2 against 2 and 1 against -1
+    mean = ((4 + 4 + 0) / 3 + 4) / 2
+    assert float(found.total - plain.total) == pytest.approx(0.5 * mean)
+    total, weight = found.metrics["prefix_mse"]
+    assert float(total / weight) == pytest.approx(mean)
+    assert float(found.weight) == float(plain.weight) == 1
+
+
+def test_a_bidirectional_scorer_has_no_beginnings() -> None:
+    pairs = {"kind": "groups", "every_token": 1.0}
+    with pytest.raises(ValueError, match="sees the whole text"):
+        config(pairs=pairs, architecture="bidirectional")

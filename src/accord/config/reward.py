@@ -23,6 +23,9 @@ class RatedGroups(Strict):
     """Texts a group; batch_size counts groups."""
     regression: float = Field(default=0.0, ge=0)
     """Weight of the squared error to the standardised rating, added to the pairs' loss."""
+    every_token: float = Field(default=0.0, ge=0)
+    """Weight of the squared error at every token of a text (causal): each beginning is to foretell
+    the rating, which learns more from few texts and readies a critic."""
     heldout: RatedPairs = RatedPairs()
     """The held-out pairs that accuracy is measured on; a preference stage with the same pairs,
     data and seed holds out the same."""
@@ -68,4 +71,14 @@ class RewardStage(TrainConfig):
     def _origin(self) -> Self:
         if (self.from_ is None) == (self.tokenizer is None):
             raise ValueError("give from (a model's trunk) or tokenizer (train from scratch)")
+        return self
+
+    @model_validator(mode="after")
+    def _beginnings(self) -> Self:
+        every = isinstance(self.pairs, RatedGroups) and self.pairs.every_token
+        if every and self.architecture == "bidirectional":
+            raise ValueError(
+                "every_token judges beginnings, and a bidirectional scorer sees the whole text at "
+                "each token; leave it out or use architecture: causal"
+            )
         return self

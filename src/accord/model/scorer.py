@@ -76,6 +76,10 @@ class Scorer(nn.Module):
         hidden_ND = self.trunk(batch.ids_N, batch.position_N, plan)
         return self.values(_means(hidden_ND, batch.sequence_N, batch.sequences))
 
+    def token_values(self, batch: ScoreBatch) -> Tensor:
+        """The head's value at every token that a causal scorer reads, [N] float32."""
+        return self.values(self.trunk(batch.ids_N, batch.position_N, Plan.of(batch.layout)))
+
     def values(self, hidden_SD: Tensor) -> Tensor:
         """The head's value of each hidden state, [S] float32."""
         return F.linear(hidden_SD.float(), self.score.weight.float()).squeeze(-1)

@@ -58,6 +58,26 @@ def rating_error(scores_R: Tensor, rating_R: Tensor) -> Loss:
     return Loss(total, sequences, {"rating_mse": (total.detach(), sequences)})
 
 
+def prefix_error(values_N: Tensor, sequence_N: Tensor, rating_R: Tensor) -> Loss:
+    """Sum over responses of the mean over their tokens of (value - rating)².
+
+    Every beginning of a response foretells its rating, as a critic's value foretells a return:
+    each response gives as many examples as it has tokens.
+
+    Args:
+        values_N: The head's value at each token, differentiable.
+        sequence_N: int64, the response of each token; -1 for those of no response.
+        rating_R: The ratings.
+    """
+    own = sequence_N >= 0
+    members_S = sequence_N[own]
+    error_S = (values_N[own] - rating_R.detach().to(values_N.dtype)[members_S]).square()
+    lengths_R = torch.bincount(members_S, minlength=len(rating_R)).to(values_N.dtype)
+    total = (error_S / lengths_R[members_S]).sum()
+    count = total.detach().new_tensor(float(len(rating_R)))
+    return Loss(total, count, {"prefix_mse": (total.detach(), count)})
+
+
 def expected_calibration_error(margins_P: Tensor, bins: int = 10) -> float:
     """Mean distance between how sure the model is of its pick and how often the pick is right.
 

@@ -10,7 +10,7 @@ from accord.config.reward import RatedGroups, RewardStage
 from accord.data.scoring import ScoreBatch
 from accord.evaluation.running import Edges, running_sums
 from accord.objectives.loss import Loss
-from accord.objectives.reward import bradley_terry, rating_error
+from accord.objectives.reward import bradley_terry, prefix_error, rating_error
 
 Step = Callable[[Any, ScoreBatch], Loss]
 
@@ -25,10 +25,12 @@ def reward_step(config: RewardStage, edges: Edges) -> Step:
         config: Margin, centering and the weight of the ratings.
         edges: Longest short and longest medium response in tokens, for accuracy by length.
     """
-    weight = config.pairs.regression if isinstance(config.pairs, RatedGroups) else 0.0
+    groups_of = config.pairs if isinstance(config.pairs, RatedGroups) else RatedGroups()
+    weight, every = groups_of.regression, groups_of.every_token
 
     def step(model: Any, batch: ScoreBatch) -> Loss:
-        scores_R = model(batch)
+        values_N = model.token_values(batch) if every else None
+        scores_R = model(batch) if values_N is None else values_N[batch.last_R]
         margin_P = batch.margin_P if config.use_margin else None
         chosen_P, rejected_P = scores_R[batch.chosen_P], scores_R[batch.rejected_P]
         pairs = bradley_terry(chosen_P, rejected_P, margin_P, config.centering)
@@ -51,6 +53,11 @@ def reward_step(config: RewardStage, edges: Edges) -> Step:
             metrics |= error.metrics
             # groups are of one size: their mean errors add up to this
             total = total + weight * error.total * (batch.groups / error.weight)
+            groups = groups.new_tensor(float(batch.groups))
+        if values_N is not None:
+            error = prefix_error(values_N, batch.sequence_N, batch.rating_R)
+            metrics |= error.metrics
+            total = total + every * error.total * (batch.groups / error.weight)
             groups = groups.new_tensor(float(batch.groups))
         return Loss(total, groups, metrics)
 
