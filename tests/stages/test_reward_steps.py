@@ -106,14 +106,14 @@ def test_accuracy_by_length_goes_by_the_longer_response() -> None:
 
 
 def test_every_token_is_to_foretell_the_rating() -> None:
-    """Mean over a text's tokens, then over texts; the shared opening is nobody's."""
+    """Mean over a text's tokens, the one that opens it included, then over texts."""
     rated = [Rated(text(8, 3), 2.0), Rated(text(4, 1), -1.0)]
     batch = collate_groups([rated], "last", 1.5, Scale(0.0, 1.0))
     pairs = {"kind": "groups", "size": 2, "every_token": 0.5}
     plain = reward_step(config(pairs=pairs | {"every_token": 0.0}), EDGES)(Fixed(), batch)
     found = reward_step(config(pairs=pairs), EDGES)(Fixed(), batch)
-    # values 0, 0, 2 against 2 and 1 against -1
-    mean = ((4 + 4 + 0) / 3 + 4) / 2
+    # values 1/4, 0, 0, 2 against 2; and 1/4, 1 against -1
+    mean = ((1.75**2 + 4 + 4 + 0) / 4 + (1.25**2 + 4) / 2) / 2
     assert float(found.total - plain.total) == pytest.approx(0.5 * mean)
     total, weight = found.metrics["prefix_mse"]
     assert float(total / weight) == pytest.approx(mean)

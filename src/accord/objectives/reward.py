@@ -66,7 +66,7 @@ def prefix_error(values_N: Tensor, sequence_N: Tensor, rating_R: Tensor) -> Loss
 
     Args:
         values_N: The head's value at each token, differentiable.
-        sequence_N: int64, the response of each token; -1 for those of no response.
+        sequence_N: int64, the response of each token; -1 for those that several share.
         rating_R: The ratings.
     """
     own = sequence_N >= 0
