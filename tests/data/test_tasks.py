@@ -224,5 +224,5 @@ class TestReasoningGym:
 
     def test_a_missing_library_names_the_pip_line(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "reasoning_gym", None)
-        with pytest.raises(AccordError, match=r"pip install 'accord\[rewards\]'"):
+        with pytest.raises(AccordError, match=r"pip install 'accord\[tasks\]'"):
             rows("reasoning_gym/leg_counting")

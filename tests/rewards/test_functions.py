@@ -231,7 +231,7 @@ def test_faults_of_ones_own_module_are_told(own, tmp_path):
 )
 def test_a_missing_library_names_the_pip_line(function, module, options, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(AccordError, match=r"pip install 'accord\[rewards\]'"):
+    with pytest.raises(AccordError, match=r"pip install 'accord\[(rewards|tasks)\]'"):
         reward_function(term(function, **options))
 
 

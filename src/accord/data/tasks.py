@@ -155,7 +155,7 @@ def _gym_dataset(name: str, options: GymOptions) -> tuple[Any, Any]:
         raise AccordError(
             "Tasks of reasoning-gym need reasoning-gym, which is not installed.",
             where,
-            "pip install 'accord[rewards]'",
+            "pip install 'accord[tasks]'",
         ) from missing
     if name not in DATASETS:
         hint = did_you_mean(name, DATASETS)

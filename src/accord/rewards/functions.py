@@ -208,10 +208,11 @@ def _needed(module: str, function: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as missing:
+        extra = "tasks" if module.startswith("reasoning_gym") else "rewards"
         raise AccordError(
             f"The reward '{function}' needs {module.partition('.')[0]}, which is not installed.",
             "rewards",
-            "pip install 'accord[rewards]'",
+            f"pip install 'accord[{extra}]'",
         ) from missing
 
 
