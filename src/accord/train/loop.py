@@ -263,6 +263,11 @@ class Trainer:
         share = factor(config, cursor.step, self._source.steps)
         cursor.step += 1
         cursor.num_tokens += round(pairs["_tokens"][0])
+        if not weight and math.isfinite(total):
+            # nothing carries loss, such as a batch of completions that were all cut off and masked
+            self._weights.clear()
+            self._window.add(pairs)
+            return stopped, []
         if not (math.isfinite(total) and math.isfinite(norm)):
             return stopped, self._skip(seen)
         clip = min(1.0, config.max_grad_norm / (norm + 1e-6)) if config.max_grad_norm else 1.0
