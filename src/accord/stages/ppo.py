@@ -141,11 +141,10 @@ class Proximal:
         figures = self._figures(scores_R, old_S - ref_S, values_S, returns_S)
         if config.whiten_advantages:
             advantages_S = whiten(advantages_S)
-        kl = figures["objective/non_score_reward"][0] / -max(self.kl_coef, 1e-12) / len(lengths_R)
         if config.kl_target is not None:
-            self.kl_coef = adapt_kl(
-                self.kl_coef, kl, config.kl_target, config.kl_horizon, len(lengths_R)
-            )
+            count = len(lengths_R)
+            kl = float((old_S - ref_S).sum()) / count
+            self.kl_coef = adapt_kl(self.kl_coef, kl, config.kl_target, config.kl_horizon, count)
         return _rows(groups, advantages_S, returns_S, values_S), figures
 
     def _figures(

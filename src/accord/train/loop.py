@@ -16,13 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from rich.console import Console
 from torch import Tensor, nn
 
 from accord.checkpoint.store import Store
 from accord.config.train import TrainConfig
-from accord.errors import AccordError
 from accord.train.blocks import block_matrices, find_blocks, wrapped
 from accord.train.interrupt import Interrupted, stop_request
 from accord.train.metrics import (
@@ -56,9 +54,7 @@ from accord.train.resume import (
     under,
 )
 from accord.train.schedule import factor
-
-SKIPS_ALLOWED = 5
-"""Steps in a row whose loss may be non-finite before the run is given up."""
+from accord.train.skipping import skip
 
 Unit = Literal["tokens", "pairs", "groups", "prompts"]
 
@@ -269,7 +265,8 @@ class Trainer:
             self._window.add(pairs)
             return stopped, []
         if not (math.isfinite(total) and math.isfinite(norm)):
-            return stopped, self._skip(seen)
+            self._weights.clear()
+            return stopped, skip(cursor, seen, self._ranks, self._warn)
         clip = min(1.0, config.max_grad_norm / (norm + 1e-6)) if config.max_grad_norm else 1.0
         self._weights.scale(clip / weight)
         self._optimizer.step(share)
@@ -295,41 +292,15 @@ class Trainer:
         total.backward()
         self._weights.hand_over()
 
-    def _skip(self, seen: list[tuple[Tensor, tuple[str, ...]]]) -> list[str]:
-        """Leave the weights as they are; name the rows, those of bad micro-batches if known."""
-        cursor = self._cursor
-        self._weights.clear()
-        cursor.skipped += 1
-        cursor.skipped_in_a_row += 1
-        bad = [ids for total, ids in seen if not bool(torch.isfinite(total))]
-        everyone = self._ranks.gather((bad, [ids for _, ids in seen]))
-        named = [ids for part, _ in everyone for ids in part]
-        named = named or [ids for _, part in everyone for ids in part]
-        rows = [row for ids in named for row in ids]
-        self._warn(
-            f"step {cursor.step}: loss or gradient is not finite; skipped, weights unchanged; "
-            f"rows {', '.join(rows) or '(unnamed)'}"
-        )
-        if cursor.skipped_in_a_row >= SKIPS_ALLOWED:
-            raise AccordError(
-                f"{SKIPS_ALLOWED} steps in a row had a loss or gradient that is not finite",
-                f"step {cursor.step}, rows {', '.join(rows)}",
-                "lower the learning rate or look at those rows; nothing of this was saved",
-            )
-        return rows or ["(unnamed)"]
-
     def _line(self, bad_rows: list[str]) -> dict[str, Any]:
         """The run log's line for what has happened since the last one."""
         cursor, window = self._cursor, self._window
-        line: dict[str, Any] = {"step": cursor.step} | window.means()
         share = factor(self._config, cursor.step - 1, self._source.steps)
+        line: dict[str, Any] = {"step": cursor.step} | window.means()
         line["learning_rate"] = self._config.lr * share
         if self._steps_per_epoch:
             line["epoch"] = cursor.step / self._steps_per_epoch
-        line["num_tokens"] = cursor.num_tokens
-        line["tokens_per_second"] = window.rate("_tokens")
-        if self._unit != "tokens":
-            line[f"{self._unit}_per_second"] = window.rate("_rows")
+        line |= {"num_tokens": cursor.num_tokens} | window.rates(self._unit)
         line["peak_memory_bytes"] = peak_memory_bytes(self._ranks.device)
         if bad_rows:
             line["skipped_rows"] = bad_rows

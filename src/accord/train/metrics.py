@@ -69,6 +69,11 @@ class Window:
         """What `name` adds up to in a second of training; evaluation and saving do not count."""
         return self._pairs.get(name, (0.0, 0.0))[0] / self.seconds if self.seconds else 0.0
 
+    def rates(self, unit: str) -> dict[str, float]:
+        """Tokens a second, and rows a second where they are something else than tokens."""
+        found = {"tokens_per_second": self.rate("_tokens")}
+        return found if unit == "tokens" else {**found, f"{unit}_per_second": self.rate("_rows")}
+
 
 def means(pairs: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     """Sum over weight by name; names whose weight is 0 have no mean and are left out."""
