@@ -220,9 +220,8 @@ REMARKS = (
     "Rewards are the mean id of a completion; nothing ends a completion early; every roll-out is "
     "used for one optimiser step, at beta 0.",
     "TRL scores no reference at beta 0 and takes the update's own log-probabilities for those of "
-    "the roll-out. Accord's stage scores every completion two more times, under the policy that "
-    "drew it and under the reference, for the KL and the agreement of roll-out and update in its "
-    "log.",
+    "the roll-out. So does Accord's stage, which also scores a quarter of the completions under "
+    "the reference, for the KL in its log.",
     "TRL default is bf16 autocast over fp32 weights with gradient checkpointing, 8 completions a "
     "pass. Tuned: no checkpointing and a static cache; bf16: weights and optimiser in bf16 too. "
     "16, 32 or 64 completions a pass saved no time and took more memory.",
