@@ -133,7 +133,7 @@ def test_new_weights_go_over_as_a_folder_would_hold_them(style, stand_in, tmp_pa
     [
         (lambda w: w | {"norm.wieght": w["norm.weight"]}, r"'norm.wieght'\n.*'norm.weight'"),
         (lambda w: {n: v for n, v in w.items() if n != "norm.weight"}, r"'norm.weight'.*None"),
-        (lambda w: w | {"norm.weight": torch.ones(63)}, r"shape \(63,\).*runs \(64,\)"),
+        (lambda w: w | {"norm.weight": torch.ones(63)}, r"shape \(63,\).*model \(64,\)"),
     ],
     ids=["unknown", "missing", "shape"],
 )
@@ -153,12 +153,12 @@ def test_prompts_that_vllm_goes_on_holding_are_an_error(stand_in, tmp_path, monk
 @pytest.mark.parametrize(
     ("asked", "seeds", "batch_size", "message"),
     [
-        ([[1], []], [0, 1], 4, r"0 tokens\n  where: prompt 1"),
+        ([[1], []], [0, 1], 4, r"no tokens\n  where: prompt 1"),
         (
             [[1] * 10],
             [0],
             4,
-            r"10 tokens\n  where: prompt 0\n  fix:   give 1 to 9: .* 10 positions",
+            r"10 positions\n  where: prompt 0\n  fix:   shorten it to at most 9",
         ),
         ([[1, 290]], [0], 4, r"outside the tokenizer's 0 to 289\n  where: prompt 0"),
         ([[1], [2]], [0], 4, "2 prompts came with 1 seeds"),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from accord.rollout.engine import Completion
+    from accord.rollout.requests import Completion
 
 
 def register(app: typer.Typer) -> None:

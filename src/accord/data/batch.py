@@ -5,7 +5,7 @@ R sequences (a pair is two sequences, 2i chosen and 2i+1 rejected).
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,10 @@ class Layout:
     grid_GT: Tensor
     segment_GT: Tensor
     parent_GT: Tensor
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same layout on `device`."""
+        return moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,17 @@ class TokenBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch with every tensor on `device`."""
-        moved: dict[str, object] = {
-            f.name: value.to(device)
-            for f in fields(self)
-            if hasattr(value := getattr(self, f.name), "to")
-        }
-        lay = self.layout
-        moved["layout"] = Layout(
-            lay.grid_GT.to(device), lay.segment_GT.to(device), lay.parent_GT.to(device)
-        )
-        return replace(self, **moved)  # type: ignore[arg-type]
+        return moved(self, device)
+
+
+Tensors = TypeVar("Tensors")
+
+
+def moved(batch: Tensors, device: torch.device | str) -> Tensors:
+    """A dataclass with all its fields that can be moved on `device`."""
+    there: dict[str, object] = {
+        f.name: value.to(device)
+        for f in fields(batch)  # type: ignore[arg-type]
+        if hasattr(value := getattr(batch, f.name), "to")
+    }
+    return replace(batch, **there)  # type: ignore[type-var]

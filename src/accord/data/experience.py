@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accord.data.batch import TokenBatch
+from accord.data.batch import TokenBatch, moved
 from accord.data.packing import Example, collate
 
 Floats = NDArray[np.float32]
@@ -31,7 +31,7 @@ class Support:
 
     def to(self, device: torch.device | str) -> "Support":
         """The same support on `device`."""
-        return Support(self.ids_M.to(device), self.offsets.to(device))
+        return moved(self, device)
 
 
 @dataclass(frozen=True)

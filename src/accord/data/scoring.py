@@ -5,7 +5,7 @@ stands there. Axes: N tokens of the stream, R sequences, P pairs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accord.data.batch import Layout
+from accord.data.batch import Layout, moved
 from accord.data.packing import Example, place
 
 Ids = NDArray[np.int64]
@@ -60,16 +60,7 @@ class ScoreBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch with every tensor on `device`."""
-        moved: dict[str, object] = {
-            f.name: value.to(device)
-            for f in fields(self)
-            if hasattr(value := getattr(self, f.name), "to")
-        }
-        lay = self.layout
-        moved["layout"] = Layout(
-            lay.grid_GT.to(device), lay.segment_GT.to(device), lay.parent_GT.to(device)
-        )
-        return replace(self, **moved)  # type: ignore[arg-type]
+        return moved(self, device)
 
 
 def collate_scored(examples: Sequence[Example], pooling: Pooling) -> ScoreBatch:

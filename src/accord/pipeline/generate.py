@@ -9,7 +9,8 @@ from accord.config.generate import SamplingConfig
 from accord.model.decoder import Decoder
 from accord.pipeline.execute import local_folder
 from accord.pipeline.single import sampling_settings
-from accord.rollout.engine import Completion, Engine
+from accord.rollout.engine import Engine
+from accord.rollout.requests import Completion
 from accord.text import Message, Tokenizer
 from accord.text.chat import prompt_ids, stop_ids
 

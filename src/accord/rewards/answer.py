@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from accord.rollout.requests import Finish
 from accord.text.messages import Messages
-
-Finish = Literal["end", "stop", "length"]
 
 EXCERPT = 60
 """Characters of a prompt and of a completion that a message shows."""

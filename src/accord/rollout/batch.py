@@ -6,7 +6,6 @@ Axes: B rows being decoded, N tokens of a packed prefill, T steps, V vocabulary,
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,11 +14,11 @@ from accord.config.generate import SamplingConfig
 from accord.model.cache import KVCache
 from accord.model.decoder import Decoder
 from accord.rollout.decode import Forward, head_for
+from accord.rollout.requests import Finish
 from accord.rollout.sampling import draw_, forbid_ngrams, penalise_repetition
 from accord.text.tokenizer import Tokenizer
 
 _PREFILL_TOKENS = 8192
-Finish = Literal["end", "stop", "length"]
 
 
 @dataclass

@@ -5,36 +5,25 @@ the order of the prompts change it only where rounding does (logits differ in th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from accord.config.generate import SamplingConfig
-from accord.errors import AccordError, did_you_mean
+from accord.errors import AccordError
 from accord.model.decoder import Decoder
-from accord.rollout.batch import Batch, Finish, Row
+from accord.rollout.batch import Batch, Row
 from accord.rollout.decode import Forward, Fused, expresses, plain
+from accord.rollout.requests import (
+    Completion,
+    Finish,
+    check_finite,
+    check_requests,
+    check_weights,
+    shown_text,
+)
 from accord.rollout.sampling import uniforms
 from accord.text.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What a model wrote after a prompt.
-
-    Args:
-        ids: Every token drawn, the one that ended the completion included.
-        logps: Natural log-probability each token was drawn at, under the distribution that
-            penalties, temperature and truncation left; at temperature 0 the plain ones.
-        finished: `end` by the end token, `stop` by a stop token or string, `length` by a limit.
-        text: The decoded tokens without the ending token, cut before the stop string.
-    """
-
-    ids: tuple[int, ...]
-    logps: tuple[float, ...]
-    finished: Finish
-    text: str
 
 
 class Engine:
@@ -81,10 +70,10 @@ class Engine:
             batch_size: Rows decoded at a time; memory grows with it.
 
         Raises:
-            AccordError: A prompt is empty, too long or has foreign ids; seeds don't match the
-                prompts; batch_size is below 1; a drawn token has no finite log-probability.
+            AccordError: As `requests.check_requests`; a drawn token has no finite log-probability.
         """
-        self._check(prompts, seeds, batch_size)
+        limit = self.model.config.max_position_embeddings
+        check_requests(prompts, seeds, batch_size, limit, len(self.tokenizer))
         if not prompts:
             return []
         if isinstance(self.forward, Fused):
@@ -117,20 +106,7 @@ class Engine:
             AccordError: A parameter is unknown, missing or of another shape; none is changed then.
         """
         own = dict(self.model.named_parameters())
-        for name in weights:
-            if name not in own:
-                raise AccordError(
-                    f"the roll-out engine's model has no parameter {name!r}",
-                    fix=did_you_mean(name, own),
-                )
-        for name, parameter in own.items():
-            given = tuple(weights[name].shape) if name in weights else None
-            if given != tuple(parameter.shape):
-                raise AccordError(
-                    f"the new weights have {name!r} of shape {given}, the roll-out engine's model "
-                    f"{tuple(parameter.shape)}",
-                    fix="hand over the weights of a model of the same shape, all of them",
-                )
+        check_weights(weights, {name: parameter.shape for name, parameter in own.items()})
         for name, parameter in own.items():
             parameter.copy_(weights[name])
 
@@ -149,43 +125,7 @@ class Engine:
             rows.append(Row(i, groups[i], keys[i], budget, uniforms(seeds[i], budget)))
         return rows
 
-    def _check(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], batch_size: int
-    ) -> None:
-        if len(seeds) != len(prompts):
-            raise AccordError(
-                f"{len(prompts)} prompts came with {len(seeds)} seeds", fix="give a seed a prompt"
-            )
-        if batch_size < 1:
-            raise AccordError(f"batch_size is {batch_size}", fix="give 1 or more")
-        limit, known = self.model.config.max_position_embeddings, len(self.tokenizer)
-        for i, prompt in enumerate(prompts):
-            if not len(prompt):
-                raise AccordError("a prompt has no tokens", f"prompt {i}", "give at least one")
-            if len(prompt) >= limit:
-                raise AccordError(
-                    f"a prompt of {len(prompt)} tokens leaves no room to answer: the model reads "
-                    f"{limit} positions",
-                    f"prompt {i}",
-                    f"shorten it to at most {limit - 1} tokens",
-                )
-            if not 0 <= min(prompt) <= max(prompt) < known:
-                raise AccordError(
-                    f"a prompt holds an id outside the tokenizer's 0 to {known - 1}",
-                    f"prompt {i}",
-                    "encode it with the model's own tokenizer",
-                )
-
     def _completion(self, row: Row, finished: Finish, sampling: SamplingConfig) -> Completion:
-        if not torch.tensor(row.logps).isfinite().all():
-            raise AccordError(
-                "a token was drawn at a log-probability that is not finite",
-                f"prompt {row.index}",
-                "the model's logits are NaN, or the settings forbid every token",
-            )
-        shown = row.ids[:-1] if row.ids[-1] in self.end_ids else row.ids
-        text = self.tokenizer.decode(shown)
-        cuts = [at for stop in sampling.stop if (at := text.find(stop)) >= 0]
-        return Completion(
-            tuple(row.ids), tuple(row.logps), finished, text[: min(cuts, default=len(text))]
-        )
+        check_finite(row.logps, f"prompt {row.index}")
+        text, _ = shown_text(row.ids, self.tokenizer, self.end_ids, sampling)
+        return Completion(tuple(row.ids), tuple(row.logps), finished, text)

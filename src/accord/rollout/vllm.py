@@ -19,9 +19,9 @@ from torch import Tensor
 from accord.checkpoint.folder import load_config
 from accord.checkpoint.names import family_of
 from accord.config.generate import SamplingConfig
-from accord.errors import AccordError, did_you_mean
+from accord.errors import AccordError
 from accord.model.decoder import Decoder
-from accord.rollout.engine import Completion
+from accord.rollout.requests import Completion, check_requests, check_weights
 from accord.rollout.vllm_request import completion, vllm_sampling
 from accord.text.tokenizer import Tokenizer
 
@@ -110,7 +110,7 @@ class VLLMEngine:
                 1; a drawn token has no finite log-probability.
         """
         shared = vllm_sampling(sampling, self.end_ids, (*self.forbidden, *self._padding))
-        _check(prompts, seeds, batch_size, self._limit, len(self.tokenizer))
+        check_requests(prompts, seeds, batch_size, self._limit, len(self.tokenizer))
         asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
         params = [
             self._vllm.SamplingParams(
@@ -136,18 +136,7 @@ class VLLMEngine:
         Raises:
             AccordError: A parameter is unknown, missing or of another shape; none is changed then.
         """
-        for name in weights:
-            if name not in self._shapes:
-                fix = did_you_mean(name, self._shapes)
-                raise AccordError(f"the model that vLLM runs has no parameter {name!r}", fix=fix)
-        for name, shape in self._shapes.items():
-            given = tuple(weights[name].shape) if name in weights else None
-            if given != tuple(shape):
-                raise AccordError(
-                    f"the new weights have {name!r} of shape {given}, the model that vLLM runs "
-                    f"{tuple(shape)}",
-                    fix="hand over the weights of a model of the same shape, all of them",
-                )
+        check_weights(weights, self._shapes)
         theirs = ((rule.theirs, rule.pack(weights)) for rule in self._rules)
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": theirs})
         if self._tied:
@@ -156,32 +145,6 @@ class VLLMEngine:
             raise AccordError(
                 "vLLM kept prompts that it read with the old weights",
                 fix="call update when no other request is running",
-            )
-
-
-def _check(
-    prompts: Sequence[Sequence[int]], seeds: Sequence[int], batch_size: int, limit: int, known: int
-) -> None:
-    if len(seeds) != len(prompts):
-        raise AccordError(
-            f"{len(prompts)} prompts came with {len(seeds)} seeds", fix="give a seed a prompt"
-        )
-    if seeds and min(seeds) < 0:
-        raise AccordError(f"seed {min(seeds)} is negative", "seeds", "give integers of 0 or more")
-    if batch_size < 1:
-        raise AccordError(f"batch_size is {batch_size}", fix="give 1 or more")
-    for i, prompt in enumerate(prompts):
-        if not 0 < len(prompt) < limit:
-            raise AccordError(
-                f"a prompt has {len(prompt)} tokens",
-                f"prompt {i}",
-                f"give 1 to {limit - 1}: the model reads {limit} positions, answer included",
-            )
-        if not 0 <= min(prompt) <= max(prompt) < known:
-            raise AccordError(
-                f"a prompt holds an id outside the tokenizer's 0 to {known - 1}",
-                f"prompt {i}",
-                "encode it with the model's own tokenizer",
             )
 
 

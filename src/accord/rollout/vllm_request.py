@@ -9,7 +9,7 @@ from typing import Any
 
 from accord.config.generate import SamplingConfig
 from accord.errors import AccordError
-from accord.rollout.engine import Completion
+from accord.rollout.requests import Completion, Finish, check_finite, shown_text
 from accord.text.tokenizer import Tokenizer
 
 _COLDEST, _HOTTEST = 0.01, 2.0
@@ -92,16 +92,10 @@ def completion(
         raise AccordError(f"vLLM gave up with '{output.finish_reason}'", where, "see vLLM's log")
     ids = tuple(output.token_ids)
     logps = tuple(step[token].logprob for step, token in zip(output.logprobs, ids, strict=True))
-    if not all(map(math.isfinite, logps)):
-        raise AccordError(
-            "a token was drawn at a log-probability that is not finite",
-            where,
-            "the model's logits are NaN, or the settings forbid every token",
-        )
-    ended = ids[-1] in end_ids
-    text = tokenizer.decode(ids[:-1] if ended else ids)
-    cuts = [at for stop in sampling.stop if (at := text.find(stop)) >= 0]
-    finished = "stop" if ended or cuts or output.finish_reason == "stop" else "length"
+    check_finite(logps, where)
+    text, stopped = shown_text(ids, tokenizer, end_ids, sampling)
+    ended = ids[-1] in end_ids or stopped or output.finish_reason == "stop"
+    finished: Finish = "stop" if ended else "length"
     if ids[-1] == tokenizer.end_id:
         finished = "end"
-    return Completion(ids, logps, finished, text[: min(cuts, default=len(text))])
+    return Completion(ids, logps, finished, text)

@@ -16,7 +16,7 @@ from accord.data.rows import digest
 from accord.evaluation.samples import Prompt, answered
 from accord.model.decoder import Decoder
 from accord.rewards.total import Rewards
-from accord.rollout.engine import Completion
+from accord.rollout.requests import Completion
 from accord.rollout.score import supports as drawn_supports
 from accord.stages.drawing import Drawing, Floats, Supports, drawn_logps
 from accord.train.parallel import Ranks
