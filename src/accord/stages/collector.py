@@ -165,6 +165,12 @@ class RolloutCollector:
         return pieces
 
 
+def moved_past(figures: Mapping[str, tuple[float, float]], stop: float | None) -> bool:
+    """Whether a step's approximate KL from its roll-out is past `kl_stop`."""
+    total, weight = figures["policy/approxkl_avg"]
+    return stop is not None and weight > 0 and total / weight > stop
+
+
 def common_figures(groups: Sequence[Group]) -> Figures:
     """What every algorithm logs of a roll-out, under TRL's names where it has them.
 

@@ -11,7 +11,7 @@ from accord.data.buffer import pack_experiences, unpack_experiences
 from accord.data.experience import Experience, ExperienceBatch, collate_experience
 from accord.data.packing import Example, Response
 from accord.objectives.advantages import group_advantages, reinforce_plus_plus, rloo
-from accord.stages.collector import Figures
+from accord.stages.collector import Figures, moved_past
 from accord.stages.context import StageContext
 from accord.stages.drawing import Floats
 from accord.stages.online_policy import leave_policy, open_policy, train_policy
@@ -89,9 +89,7 @@ class GroupRelative:
 
     def leaves(self, figures: Mapping[str, tuple[float, float]]) -> bool:
         """Whether the step's approximate KL from the roll-out is past `kl_stop`."""
-        total, weight = figures["policy/approxkl_avg"]
-        stop = self.config.kl_stop
-        return stop is not None and weight > 0 and total / weight > stop
+        return moved_past(figures, self.config.kl_stop)
 
     def pack(self, rows: Sequence[Experience]) -> dict[str, Tensor]:
         """Rows as tensors."""

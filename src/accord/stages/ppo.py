@@ -20,7 +20,7 @@ from accord.model.plan import predicting_hidden
 from accord.model.scorer import Scorer
 from accord.objectives.advantages import adapt_kl, gae, shaped_rewards, whiten
 from accord.objectives.values import explained_variance
-from accord.stages.collector import Figures
+from accord.stages.collector import Figures, moved_past
 from accord.stages.context import StageContext
 from accord.stages.drawing import Floats, chunks
 from accord.stages.models import check_same_tokens
@@ -166,9 +166,7 @@ class Proximal:
 
     def leaves(self, figures: Mapping[str, tuple[float, float]]) -> bool:
         """Whether the step's approximate KL from the roll-out is past `kl_stop`."""
-        total, weight = figures["policy/approxkl_avg"]
-        stop = self.config.kl_stop
-        return stop is not None and weight > 0 and total / weight > stop
+        return moved_past(figures, self.config.kl_stop)
 
     def pack(self, rows: Sequence[Experience]) -> dict[str, Tensor]:
         """Rows and the KL coefficient."""
