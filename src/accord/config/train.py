@@ -17,6 +17,8 @@ class TrainConfig(Strict):
     """Sequences (or pairs) an optimiser step, over all ranks."""
     micro_batch_size: int | None = Field(default=None, gt=0)
     """Sequences (or pairs) a forward pass; none: batch_size divided by the ranks."""
+    micro_batch_tokens: int | None = Field(default=None, gt=0)
+    """Tokens a forward pass instead: rows of like length go together, as many as fit."""
     max_length: int = Field(default=512, gt=0)
     """Tokens a sequence; longer ones are truncated or dropped, and counted."""
     seed: int | None = None
@@ -65,4 +67,6 @@ class TrainConfig(Strict):
             raise ValueError("give either steps or epochs")
         if self.warmup_steps is not None and self.warmup_ratio is not None:
             raise ValueError("give warmup_steps or warmup_ratio, not both")
+        if self.micro_batch_size is not None and self.micro_batch_tokens is not None:
+            raise ValueError("give micro_batch_size or micro_batch_tokens, not both")
         return self

@@ -7,7 +7,7 @@ from pathlib import Path
 from accord.checkpoint.folder import load_model
 from accord.config.data import RatedPairs, SampledPairs
 from accord.config.generate import SamplingConfig
-from accord.config.stages import PreferenceStage
+from accord.config.preference import PreferenceStage
 from accord.data.account import Account
 from accord.data.load import Kind, Loaded
 from accord.data.pairs import rated_pairs

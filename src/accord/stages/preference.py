@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from accord.checkpoint.folder import load_model, model_fingerprint
-from accord.config.stages import PreferenceStage
+from accord.config.preference import PreferenceStage
 from accord.data.account import Account
 from accord.data.order import Order
 from accord.data.packing import Example

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from accord.config.rl import OnlineStage
-from accord.config.stages import PreferenceStage
+from accord.config.preference import PreferenceStage
 from accord.data.batch import TokenBatch
 from accord.model.plan import predicting_hidden
 from accord.objectives.logprobs import token_logps
@@ -37,14 +37,14 @@ def preference_step(config: PreferenceStage | OnlineStage) -> Step:
         sums_R, lengths_R = sequence_logps(logps_S, batch.sequence_S, batch.sequences)
         pairs = paired(sums_R, lengths_R, batch.reference_R)
         loss = preference_loss(
-            config.loss,
+            next(name for name in config.losses if name != "sft"),
             pairs,
             beta=config.beta,
             label_smoothing=config.label_smoothing,
             margin_cap=config.margin_cap,
         )
-        if config.sft_weight:
-            loss = with_chosen_nll(loss, pairs, config.sft_weight)
+        if "sft" in config.losses:
+            loss = with_chosen_nll(loss, pairs, config.losses["sft"])
         metrics = {**loss.metrics, **pair_token_metrics(stats, batch.sequence_S)}
         return Loss(loss.total, loss.weight, metrics)
 

@@ -26,14 +26,14 @@ FLUENCY_FALL, FLUENCY_LOSS = 0.25, 0.75
 """Fall in nats a token: warning, problem."""
 COPIES_RISE = 0.02
 ENDS: Mapping[str, str] = {
-    "preference": "raise sft_weight (0.3 is a good start) or use loss: sigmoid_norm",
-    "online": "set missing_end_penalty, raise sft_weight or use loss: sigmoid_norm",
+    "preference": "give sft more weight (loss: {sigmoid: 1, sft: 0.3}) or use loss: sigmoid_norm",
+    "online": "set missing_end_penalty, give sft more weight or use loss: sigmoid_norm",
     "ppo": "set missing_end_penalty and raise rollout.sampling.max_new_tokens",
     "grpo": "set missing_end_penalty and raise rollout.sampling.max_new_tokens",
 }
 """What makes a policy stop, by kind of stage."""
 SIZES: Mapping[str, str] = {
-    "preference": "match pairs in length, use loss: sigmoid_norm, or raise sft_weight",
+    "preference": "match pairs in length, use loss: sigmoid_norm, or give sft more weight",
     "online": "use loss: sigmoid_norm, or a reward that length does not move",
     "ppo": "use a reward that length does not move, or raise kl_coef",
     "grpo": "use a reward that length does not move, loss_type: dr_grpo, or raise beta",

@@ -64,7 +64,7 @@ def chosen(document: Document) -> Iterator[Finding]:
                 f"({signed(change, 1)} nats a response): its margin comes from pushing the "
                 "rejected ones down further.",
                 evidence,
-                "raise sft_weight (the negative log-probability of the chosen response)",
+                "give the chosen response's negative log-probability more weight (loss: {sigmoid: 1, sft: 0.3})",
             )
         else:
             yield Finding(
