@@ -7,12 +7,12 @@ from typing import TypeVar
 from accord.config.data import RatedPairs
 from accord.config.reward import RatedGroups, RewardStage
 from accord.data.account import Account
+from accord.data.examples import chat_example, fitted, pair_example
 from accord.data.packing import Example, Response
 from accord.data.pairs import rated_pairs, rating_of
 from accord.data.rows import ChatRow, PairRow, Row, TextRow
 from accord.errors import AccordError
 from accord.stages.context import StageContext
-from accord.stages.examples import chat_example, fitted, pair_example
 from accord.stages.records import stage_rows
 from accord.text.messages import Message, Messages
 from accord.text.tokenizer import Tokenizer

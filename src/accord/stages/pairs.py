@@ -9,13 +9,13 @@ from accord.config.data import RatedPairs, SampledPairs
 from accord.config.generate import SamplingConfig
 from accord.config.preference import PreferenceStage
 from accord.data.account import Account
+from accord.data.examples import at_row, no_room, opening_ids
 from accord.data.load import Kind, Loaded
 from accord.data.pairs import rated_pairs
 from accord.data.rows import ChatRow, PairRow, digest
 from accord.errors import AccordError
 from accord.rollout.engine import Engine
 from accord.stages.context import StageContext
-from accord.stages.examples import at_row, no_room, opening_ids
 from accord.stages.models import check_same_tokens
 from accord.stages.records import stage_rows
 from accord.text.chat import stop_ids

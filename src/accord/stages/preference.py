@@ -7,12 +7,12 @@ import torch
 from accord.checkpoint.folder import load_model, model_fingerprint
 from accord.config.preference import PreferenceStage
 from accord.data.account import Account
+from accord.data.examples import check_some, fitted, pair_example
 from accord.data.order import Order
 from accord.data.packing import Example
 from accord.data.rows import PairRow
 from accord.model.decoder import Decoder
 from accord.stages.context import StageContext
-from accord.stages.examples import check_some, fitted, pair_example
 from accord.stages.models import check_length, leave_model, open_model
 from accord.stages.pairs import load_pairs
 from accord.stages.records import write_record
@@ -36,7 +36,7 @@ def run(config: PreferenceStage, context: StageContext) -> None:
     rows = load_pairs(config, context, tokenizer, account)
 
     def examples(pairs: Sequence[PairRow], counts: Account) -> list[Example]:
-        made = [pair_example(row, tokenizer, None) for row in pairs]
+        made = [pair_example(row, tokenizer, None, config.train_on) for row in pairs]
         return fitted(pairs, made, config.max_length, counts)
 
     training = examples(rows.train, account)

@@ -9,6 +9,7 @@ from accord.checkpoint.folder import model_fingerprint
 from accord.checkpoint.scorer_folder import save_scorer
 from accord.config.reward import RatedGroups, RewardStage
 from accord.data.account import Account
+from accord.data.examples import check_some
 from accord.data.order import Order
 from accord.data.packing import Example
 from accord.data.scoring import (
@@ -30,7 +31,6 @@ from accord.stages.comparisons import (
     text_examples,
 )
 from accord.stages.context import StageContext
-from accord.stages.examples import check_some
 from accord.stages.models import check_length, fresh_model, open_model
 from accord.stages.records import write_record
 from accord.stages.reward_heldout import heldout_figures
@@ -58,6 +58,10 @@ class PairSource:
         """Pairs as a batch."""
         return collate_scored(rows, self.pooling)
 
+    def tokens(self, rows: Sequence[Example]) -> list[int]:
+        """Tokens of each pair."""
+        return [example.tokens for example in rows]
+
 
 @dataclass(frozen=True)
 class GroupSource:
@@ -82,6 +86,10 @@ class GroupSource:
     def collate(self, rows: Sequence[Sequence[Rated]]) -> ScoreBatch:
         """Groups as a batch."""
         return collate_groups(rows, self.pooling, self.groups.gap, self.scale)
+
+    def tokens(self, rows: Sequence[Sequence[Rated]]) -> list[int]:
+        """Tokens of each group."""
+        return [sum(text.example.tokens for text in row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,10 @@ class HeldoutPairs:
     def collate(self, rows: Sequence[Sequence[Example]]) -> ScoreBatch:
         """Rows of pairs as a batch."""
         return collate_scored([pair for row in rows for pair in row], self.pooling)
+
+    def tokens(self, rows: Sequence[Sequence[Example]]) -> list[int]:
+        """Tokens of each row's pairs."""
+        return [sum(example.tokens for example in row) for row in rows]
 
     def figures(self, totals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
         """Calibration error, spread and length correlation over all pairs."""

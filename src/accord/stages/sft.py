@@ -2,12 +2,12 @@
 
 from accord.config.stages import SFTStage
 from accord.data.account import Account
+from accord.data.examples import TrainOn, chat_example, check_some, fitted
 from accord.data.order import Order
 from accord.data.packing import Example
 from accord.data.rows import ChatRow
 from accord.model.decoder import Decoder
 from accord.stages.context import StageContext
-from accord.stages.examples import TrainOn, chat_example, check_some, fitted
 from accord.stages.heldout import bits_per_byte
 from accord.stages.models import check_length, leave_model, open_model
 from accord.stages.records import stage_rows, write_record

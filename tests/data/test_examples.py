@@ -1,20 +1,18 @@
 """Which tokens carry loss, and what becomes of rows that are too long or cannot be rendered."""
 
-import random
-from pathlib import Path
-
 import pytest
-import torch
-import torch.nn.functional as F
 
-from accord.checkpoint.folder import load_model
 from accord.data.account import Account
+from accord.data.examples import (
+    chat_example,
+    fitted,
+    label_example,
+    opening_ids,
+    pair_example,
+)
 from accord.data.packing import collate
-from accord.data.rows import ChatRow, PairRow
+from accord.data.rows import ChatRow, LabelRow, PairRow
 from accord.errors import AccordError
-from accord.model.plan import Plan
-from accord.stages.examples import chat_example, fitted, opening_ids, pair_example
-from accord.stages.steps import language_step
 from accord.text.chat import render
 from accord.text.messages import Message
 from accord.text.tokenizer import Tokenizer
@@ -46,27 +44,6 @@ def test_plain_text_is_scored_whole_with_the_end_token(tokenizer: Tokenizer) -> 
     assert batch.ids_N.tolist() == [tokenizer.start_id, *tokenizer.encode("A warm film.")]
 
 
-def test_labels_on_the_prompt_change_nothing(model_folder: Path, tokenizer: Tokenizer) -> None:
-    """The loss over all positions under labels whose prompt part is arbitrary, masked as -100."""
-    model = load_model(model_folder, torch.float64)
-    row = ChatRow(prompt=TWO_TURNS, completion=ANSWER)
-    rendered = render((*TWO_TURNS, *ANSWER), tokenizer)
-    found = language_step(model, collate([chat_example(row, tokenizer, None, "last")]))
-    ids = torch.tensor(rendered.ids)
-    hidden = model(ids[:-1], torch.arange(len(ids) - 1), Plan.dense(1, len(ids) - 1))
-    logits = model.logits(hidden)
-    draw = random.Random(1)
-    for _ in range(3):
-        noise = [draw.randrange(250) for _ in rendered.ids]
-        labels = torch.tensor(
-            [i if m else n for i, m, n in zip(rendered.ids, rendered.mask, noise, strict=True)]
-        )
-        labels[~torch.tensor(rendered.mask)] = -100
-        expected = F.cross_entropy(logits, labels[1:], reduction="sum", ignore_index=-100)
-        assert found.total.item() == pytest.approx(expected.item(), rel=1e-9)
-    assert float(found.weight) == sum(rendered.mask)
-
-
 def test_both_sides_of_a_pair_follow_the_same_prompt(tokenizer: Tokenizer) -> None:
     row = PairRow(prompt=TWO_TURNS, chosen=ANSWER, rejected=(Message("assistant", "No."),))
     example = pair_example(row, tokenizer, None)
@@ -74,6 +51,51 @@ def test_both_sides_of_a_pair_follow_the_same_prompt(tokenizer: Tokenizer) -> No
         rendered = render((*TWO_TURNS, *side), tokenizer)
         assert [*example.prompt, *response.ids] == rendered.ids
         assert [*(False,) * len(example.prompt), *response.mask] == rendered.mask
+
+
+FOLLOWED = (*ANSWER, Message("user", "And now?"), Message("assistant", "Asleep."))
+
+
+def trained(tokenizer: Tokenizer, response) -> str:
+    return tokenizer.decode([i for i, m in zip(response.ids, response.mask, strict=True) if m])
+
+
+@pytest.mark.parametrize(
+    ("train_on", "said"),
+    [("last", "Asleep.<|im_end|>"), ("all", "By the river.<|im_end|>Asleep.<|im_end|>")],
+)
+def test_all_turns_of_an_answer_carry_loss_only_where_asked(
+    tokenizer: Tokenizer, train_on, said: str
+) -> None:
+    """The shared prompt holds an assistant's turn too, which is never trained on."""
+    asked = (Message("user", "Hi."), Message("assistant", "Hello."), *PROMPT)
+    worse = (Message("assistant", "No."),)
+    pair = PairRow(prompt=asked, chosen=FOLLOWED, rejected=worse)
+    example = pair_example(pair, tokenizer, None, train_on)
+    assert [trained(tokenizer, side) for side in example.responses] == [said, "No.<|im_end|>"]
+    label = LabelRow(prompt=asked, completion=FOLLOWED, label=True)
+    alone = label_example(label, tokenizer, None, train_on)
+    assert (alone.prompt, alone.responses) == (example.prompt, example.responses[:1])
+    assert alone.row_id == label.id
+
+
+@pytest.mark.parametrize("train_on", ["last", "all"])
+def test_answers_that_begin_with_the_users_turn_are_rendered_whole(
+    tokenizer: Tokenizer, train_on
+) -> None:
+    sides = [
+        (Message("user", text), Message("assistant", "Well."), *FOLLOWED[1:])
+        for text in ("Why?", "How?")
+    ]
+    prompt = (*PROMPT, *ANSWER)
+    example = pair_example(
+        PairRow(prompt=prompt, chosen=sides[0], rejected=sides[1]), tokenizer, None, train_on
+    )
+    said = "Asleep.<|im_end|>" if train_on == "last" else "Well.<|im_end|>Asleep.<|im_end|>"
+    for response, side in zip(example.responses, sides, strict=True):
+        whole = render((*prompt, *side), tokenizer)
+        assert [*example.prompt, *response.ids] == whole.ids
+        assert trained(tokenizer, response) == said
 
 
 def test_a_pair_of_texts_starts_with_the_start_token(tokenizer: Tokenizer) -> None:

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from itertools import takewhile
 
 from accord.data.account import Account
 from accord.data.packing import Example, Response, fit, split_mask
-from accord.data.rows import ChatRow, PairRow, Row
+from accord.data.rows import ChatRow, LabelRow, PairRow, Row
 from accord.errors import AccordError
-from accord.text.chat import prompt_ids, render
+from accord.text.chat import TrainOn, prompt_ids, render
 from accord.text.messages import Messages
 from accord.text.tokenizer import Tokenizer
-
-TrainOn = Literal["last", "all"]
 
 
 def chat_example(
@@ -29,21 +27,64 @@ def chat_example(
     return Example(prompt, (response,), row.id)
 
 
-def pair_example(row: PairRow, tokenizer: Tokenizer, template: str | None) -> Example:
+def pair_example(
+    row: PairRow, tokenizer: Tokenizer, template: str | None, train_on: TrainOn = "last"
+) -> Example:
     """A pair as one example: two responses that share their prompt.
+
+    Args:
+        row: The pair.
+        tokenizer: The tokenizer.
+        template: A format's name or Jinja text; none: the tokenizer's own.
+        train_on: Whether the last assistant turn of an answer carries loss, or every one of the
+            answer; those of the shared prompt never do.
 
     Raises:
         AccordError: As `render`, with the row's place.
     """
-
-    def response(side: Messages) -> Response:
-        rendered = render((*row.prompt, *side), tokenizer, template, "last")
-        return Response(tuple(rendered.ids[len(prompt) :]), tuple(rendered.mask[len(prompt) :]))
-
-    with at_row(row):
-        prompt = tuple(opening_ids(row.prompt, row.chosen[0].role, tokenizer, template))
-        responses = (response(row.chosen), response(row.rejected))
+    sides = (row.chosen, row.rejected)
+    prompt, responses = _answers(row, row.prompt, sides, tokenizer, template, train_on)
     return Example(prompt, responses, row.id, margin=row.margin)
+
+
+def label_example(
+    row: LabelRow, tokenizer: Tokenizer, template: str | None, train_on: TrainOn = "last"
+) -> Example:
+    """An answer that is wanted or not as one example, as a side of `pair_example`.
+
+    Raises:
+        AccordError: As `render`, with the row's place.
+    """
+    sides = (row.completion,)
+    prompt, responses = _answers(row, row.prompt, sides, tokenizer, template, train_on)
+    return Example(prompt, responses, row.id)
+
+
+def _answers(
+    row: Row,
+    asked: Messages,
+    sides: Sequence[Messages],
+    tokenizer: Tokenizer,
+    template: str | None,
+    train_on: TrainOn,
+) -> tuple[tuple[int, ...], tuple[Response, ...]]:
+    """The ids before all of the answers to one prompt, and each answer after them."""
+    with at_row(row):
+        opening = opening_ids(asked, sides[0][0].role, tokenizer, template)
+        rendered = [render((*asked, *side), tokenizer, template, train_on) for side in sides]
+    # an answer that goes on with the user's turn shares less than what opens an assistant's
+    cut = min(_common(opening, side.ids) for side in rendered)
+    return tuple(opening[:cut]), tuple(
+        Response(tuple(side.ids[cut:]), tuple(side.mask[cut:])) for side in rendered
+    )
+
+
+def _common(left: list[int], right: list[int]) -> int:
+    """How many tokens both begin with."""
+    if right[: len(left)] == left:
+        return len(left)
+    pairs = zip(left, right, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def opening_ids(
