@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from accord.checkpoint.store import Store
 from accord.errors import AccordError
 from accord.train.metrics import read_log
-from accord.train.microbatch import micro_batch_size, split
 from accord.train.parallel import Ranks, launch
 
 CPU = torch.device("cpu")
@@ -142,26 +141,6 @@ def test_one_rank_is_run_right_here() -> None:
     seen: list[int] = []
     launch(seen.append, 1, 5)
     assert seen == [5]
-
-
-def test_batch_size_has_to_be_a_multiple_of_the_ranks() -> None:
-    with pytest.raises(AccordError, match="batch_size 8 is not a multiple of the 3 ranks"):
-        micro_batch_size(toy.config(), Ranks(0, 3, CPU))
-    assert micro_batch_size(toy.config(), Ranks(0, 2, CPU)) == 4
-
-
-@pytest.mark.parametrize("world", [1, 2, 3])
-@pytest.mark.parametrize("count", [1, 2, 5, 8])
-@pytest.mark.parametrize("size", [1, 3, 8])
-def test_split_gives_each_row_once_and_every_rank_as_many_batches(
-    world: int, count: int, size: int
-) -> None:
-    rows = list(range(count))
-    parts = [split(rows, Ranks(rank, world, CPU), size) for rank in range(world)]
-    assert len({len(part) for part in parts}) == 1
-    counted = [row for part in parts for batch, counts in part if counts for row in batch]
-    assert sorted(counted) == rows
-    assert all(0 < len(batch) <= size for part in parts for batch, _ in part)
 
 
 def test_parts_of_a_tensor_are_those_that_fsdp_cuts() -> None:

@@ -117,6 +117,11 @@ class Example:
         """Tokens of the prompt and its longest response."""
         return len(self.prompt) + max(len(response.ids) for response in self.responses)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and all its responses: what a batch holds of it."""
+        return len(self.prompt) + sum(len(response.ids) for response in self.responses)
+
 
 def split_mask(ids: Sequence[int], mask: Sequence[bool]) -> tuple[tuple[int, ...], Response]:
     """Cut a rendered conversation before its first scored token: what stands before is prompt."""

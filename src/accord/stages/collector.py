@@ -112,6 +112,10 @@ class RolloutCollector:
         """Rows as one batch."""
         return self._algorithm.collate(rows)
 
+    def tokens(self, rows: Sequence[Any]) -> list[int]:
+        """Tokens of each row's prompt and responses."""
+        return [getattr(row, "example", row).tokens for row in rows]
+
     def observe(self, figures: Mapping[str, tuple[float, float]]) -> None:
         """Let the algorithm adapt, and leave the roll-out if it says so."""
         self._left = self._algorithm.leaves(figures) or self._left

@@ -30,6 +30,10 @@ class ExampleSource:
         """Examples as a padding-free batch."""
         return collate(rows)
 
+    def tokens(self, rows: Sequence[Example]) -> list[int]:
+        """Tokens of each example."""
+        return [example.tokens for example in rows]
+
     def epoch(self, step: int) -> float:
         """Epochs seen after `step` steps."""
         return self.order.epoch(step)
@@ -50,6 +54,10 @@ class BlockSource:
     def collate(self, rows: Sequence[int]) -> TokenBatch:
         """Blocks as one dense batch."""
         return self.blocks.collate(rows)
+
+    def tokens(self, rows: Sequence[int]) -> list[int]:
+        """Tokens of each block."""
+        return [self.blocks.length] * len(rows)
 
     def epoch(self, step: int) -> float:
         """Epochs seen after `step` steps."""
@@ -75,3 +83,7 @@ class HeldoutExamples:
     def collate(self, rows: Sequence[Example]) -> TokenBatch:
         """Examples as a padding-free batch."""
         return collate(rows)
+
+    def tokens(self, rows: Sequence[Example]) -> list[int]:
+        """Tokens of each example."""
+        return [example.tokens for example in rows]

@@ -39,7 +39,6 @@ from accord.train.microbatch import (
     Source,
     Step,
     StepModule,
-    micro_batch_size,
 )
 from accord.train.optim import Optimizer
 from accord.train.parallel import current_ranks
@@ -124,7 +123,6 @@ class Trainer:
         self._ranks = ranks = current_ranks()
         shown = console or Console(stderr=True)
         self._console = shown if ranks.rank == 0 else Console(quiet=True)
-        size = micro_batch_size(config, ranks)
         dtype = DTYPES[config.precision]
         model.to(ranks.device).train()
         matrices = block_matrices(model)
@@ -133,7 +131,7 @@ class Trainer:
         ranks.shard(root, self._blocks, dtype)
         self._weights = Weights(model, dtype, ranks)
         self._optimizer = Optimizer(self._weights, config, matrices, ranks)
-        self._runner = Runner(root, ranks, size)
+        self._runner = Runner(root, ranks, config)
         self._steps_per_epoch = steps_per_epoch or (
             source.steps / config.epochs if config.epochs else None
         )

@@ -1,4 +1,4 @@
-"""One optimiser step's rows, split over ranks and micro-batches, and the step run on each."""
+"""What the loop asks of a source and its batches, and the step run on each micro-batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
@@ -11,6 +11,7 @@ from accord.errors import AccordError
 from accord.objectives.loss import Loss
 from accord.train.metrics import Sums
 from accord.train.parallel import Ranks
+from accord.train.splitting import Parts, by_count, by_tokens, micro_batch_size
 
 Step = Callable[[nn.Module, Any], Loss]
 """`step(model, batch)`: the objective's sum over the batch, its weight and its metrics."""
@@ -92,6 +93,32 @@ class Collector(Source, Protocol):
         ...
 
 
+@runtime_checkable
+class Sized(Source, Protocol):
+    """A source that knows how many tokens its rows have: what `micro_batch_tokens` needs."""
+
+    def tokens(self, rows: Sequence[Any]) -> list[int]:
+        """Tokens that each row puts into a batch."""
+        ...
+
+
+@runtime_checkable
+class Foreseeing(Source, Protocol):
+    """A source whose step needs to know something of all its rows beforehand, such as KTO's KL.
+
+    Before the rows of a step are run, those of the same step of `beforehand` are, without gradient.
+    """
+
+    @property
+    def beforehand(self) -> Source:
+        """What is run first."""
+        ...
+
+    def learn(self, figures: Mapping[str, tuple[float, float]]) -> None:
+        """Take the (sum, weight) of its metrics, over all micro-batches and ranks."""
+        ...
+
+
 class StepModule(nn.Module):
     """Model and step as one module, so that FSDP's root weights are gathered while the step runs.
 
@@ -109,45 +136,22 @@ class StepModule(nn.Module):
         return loss.total, loss.weight, dict(loss.metrics)
 
 
-def micro_batch_size(config: TrainConfig, ranks: Ranks) -> int:
-    """Rows of one forward pass on one rank.
-
-    Raises:
-        AccordError: batch_size is not a multiple of the ranks.
-    """
-    if config.batch_size % ranks.world:
-        raise AccordError(
-            f"batch_size {config.batch_size} is not a multiple of the {ranks.world} ranks",
-            "batch_size",
-            f"take {ranks.world * max(1, round(config.batch_size / ranks.world))}, "
-            "or another number of ranks",
-        )
-    return config.micro_batch_size or config.batch_size // ranks.world
-
-
-def split(rows: Sequence[Any], ranks: Ranks, size: int) -> list[tuple[Sequence[Any], bool]]:
-    """This rank's micro-batches of at most `size` rows, each with whether it counts.
-
-    Every rank has equally many, for they compute together: one that has run out of rows goes
-    through the first row again, and that does not count.
-    """
-    share = -(-len(rows) // ranks.world)
-    mine = rows[ranks.rank :: ranks.world]
-    parts = [mine[i : i + size] for i in range(0, share, size)]
-    return [(part, True) if len(part) else (rows[:1], False) for part in parts]
-
-
 class Runner:
     """Runs the step on a source's rows and sums what comes of it.
 
     Args:
         root: Model and step, sharded if there are ranks.
         ranks: Who shares the rows.
-        size: Rows of a micro-batch.
+        config: How rows are split.
+
+    Raises:
+        AccordError: batch_size is not a multiple of the ranks.
     """
 
-    def __init__(self, root: nn.Module, ranks: Ranks, size: int) -> None:
-        self._root, self._ranks, self._size = root, ranks, size
+    def __init__(self, root: nn.Module, ranks: Ranks, config: TrainConfig) -> None:
+        self._root, self._ranks = root, ranks
+        self._size = micro_batch_size(config, ranks)
+        self._budget = config.micro_batch_tokens
 
     def run(
         self, source: Source, step: int, after: Callable[[Tensor], None]
@@ -163,9 +167,11 @@ class Runner:
             The sums (`loss`, the metrics but for a `loss` of the objective's own, `_tokens` and
             `_rows`), and each micro-batch's loss sum with the ids of its rows.
         """
+        if isinstance(source, Foreseeing):
+            source.learn(self._foresee(source.beforehand, step))
         sums = Sums(self._ranks.device)
         seen: list[tuple[Tensor, tuple[str, ...]]] = []
-        for rows, counts in split(source.rows(step), self._ranks, self._size):
+        for rows, counts in self._split(source, source.rows(step)):
             batch = source.collate(rows).to(self._ranks.device)
             total, weight, metrics = self._root(batch)
             after(total if counts else total * 0)
@@ -178,6 +184,22 @@ class Runner:
                     sums.add(name, part * share, part_weight * share)
             seen.append((total.detach(), batch.row_ids))
         return sums, seen
+
+    def _split(self, source: Source, rows: Sequence[Any]) -> Parts:
+        if self._budget is None:
+            return by_count(rows, self._ranks, self._size)
+        if not isinstance(source, Sized):
+            raise AccordError(
+                "The rows of this stage have no token count of their own",
+                "micro_batch_tokens",
+                "set micro_batch_size instead",
+            )
+        return by_tokens(rows, source.tokens(rows), self._ranks, self._budget)
+
+    @torch.no_grad()
+    def _foresee(self, source: Source, step: int) -> dict[str, tuple[float, float]]:
+        sums, _ = self.run(source, step, after=lambda total: None)
+        return sums.unpack(self._ranks.sum(sums.pack()))
 
     def evaluate(self, source: Source) -> dict[str, tuple[float, float]]:
         """(sum, weight) of loss and metrics over a whole source, over all ranks."""

@@ -15,6 +15,7 @@ from accord.train.precision import Weights
 # Settings that decide how a run is watched and stored, or only reorder its sums.
 _FREE = {
     "micro_batch_size",
+    "micro_batch_tokens",
     "resume",
     "eval_every",
     "eval_rows",
