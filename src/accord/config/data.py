@@ -64,7 +64,9 @@ class HeldoutConfig(Strict):
     """Rows kept from training: chosen by a hash of their content or group, never by position."""
 
     fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the rows (or groups) that is kept from training."""
     salt: str = "accord"
+    """Word mixed into the hash: another one holds out other rows."""
 
 
 class RatedPairs(Strict):

@@ -30,6 +30,7 @@ class RegexOptions(Strict):
     """A regular expression that the text is to match."""
 
     pattern: str
+    """In Python's syntax."""
     match: Literal["search", "full"] = "search"
     """Whether it has to match somewhere or the whole text."""
 
@@ -58,12 +59,14 @@ class ColumnOptions(Strict):
     """The column of the row that holds the right answer."""
 
     column: str = "answer"
+    """Its name."""
 
 
 class EntryOptions(Strict):
     """The column of the row that holds the problem's entry."""
 
     column: str = "entry"
+    """Its name."""
 
 
 class KeywordOptions(Strict):

@@ -14,27 +14,41 @@ class ModelConfig(Strict):
     vocab_size: int = Field(gt=0)
     """Rows of the embedding; rows past the tokenizer's last id are padding and never sampled."""
     hidden_size: int = Field(default=256, gt=0)
+    """Width of the residual stream."""
     num_hidden_layers: int = Field(default=4, gt=0)
+    """Blocks of attention and feed-forward."""
     num_attention_heads: int = Field(default=4, gt=0)
+    """Heads of each attention layer."""
     num_key_value_heads: int | None = None
     """Grouped-query attention; none means one key-value head for each head."""
     head_dim: int | None = None
     """Width of a head; none means hidden_size / num_attention_heads."""
     intermediate_size: int = Field(default=688, gt=0)
+    """Width inside the feed-forward layers."""
     max_position_embeddings: int = Field(default=1024, gt=0)
+    """Longest sequence that the model reads, in tokens."""
     position: Literal["rope", "learned"] = "rope"
+    """How positions are told apart: rotations of queries and keys, or a learned vector each."""
     rope_theta: float = 10_000.0
+    """Base of the rotations' wavelengths; larger for longer contexts."""
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    """Normalisation before each sublayer and at the end."""
     norm_eps: float = 1e-5
+    """Added under the root of the normalisation."""
     activation: Literal["silu", "gelu_tanh"] = "silu"
+    """Nonlinearity of the feed-forward layers."""
     gated_mlp: bool = True
     """SwiGLU-style feed-forward: down(act(gate(x)) * up(x)); else down(act(up(x)))."""
     attention_bias: bool = False
+    """Whether the attention's linear layers have a bias."""
     mlp_bias: bool = False
+    """Whether the feed-forward layers have a bias."""
     tie_word_embeddings: bool = True
+    """Use the embedding as the output matrix too."""
     sliding_windows: tuple[int | None, ...] | None = None
     """For each layer, how many latest positions it sees (itself included); none: all."""
     initializer_range: float = 0.02
+    """Standard deviation of the first weights."""
 
     @property
     def kv_heads(self) -> int:

@@ -75,6 +75,7 @@ class LossSettings(Strict):
     f_alpha_divergence_coef: float = Field(default=0.5, gt=0)
     """α of the alpha divergence."""
     discopop_tau: float = Field(default=0.05, gt=0)
+    """Temperature τ of the mixing weight σ(βh/τ) in discopop."""
     simpo_gamma: float = Field(default=0.5, ge=0)
     """Target margin γ of simpo."""
     cpo_alpha: float = Field(default=1.0, ge=0)

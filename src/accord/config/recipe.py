@@ -15,9 +15,12 @@ class Recipe(Strict):
     """A whole pipeline; stages run in the order that their inputs demand."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Folder of the run below `runs/`."""
     title: str = ""
     """Heading of the report."""
     description: str = ""
+    """A paragraph for the report."""
     seed: int = 1
+    """Of every stage that sets none."""
     stages: dict[StageName, StageConfig] = Field(min_length=1)
     """Name to settings; a stage writes into the folder of its name."""

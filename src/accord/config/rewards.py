@@ -54,6 +54,7 @@ class RolloutConfig(Strict):
     slots: int = Field(default=64, gt=0)
     """Completions decoded at a time."""
     engine: Literal["accord", "vllm"] = "accord"
+    """What completions are sampled with."""
     vllm_memory: float = Field(default=0.3, gt=0, lt=1)
     """Share of the GPU's memory that vLLM may take beside the training (CPUs: no effect)."""
     compile: bool = False

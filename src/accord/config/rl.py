@@ -36,15 +36,21 @@ class PPOStage(TrainConfig):
     kl_stop: float | None = Field(default=None, gt=0)
     """Leave the rest of a roll-out when a step's approximate KL from it passes this."""
     gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount γ of later rewards."""
     lam: float = Field(default=0.95, ge=0, le=1)
     """λ of generalised advantage estimation."""
     whiten_advantages: bool = True
+    """Give advantages mean 0 and standard deviation 1 over each roll-out."""
     whiten_rewards: bool = False
     """Divide shaped rewards by their standard deviation."""
     cliprange: float = Field(default=0.2, gt=0)
+    """Clip ε of the importance ratio: it is not followed past 1 ± ε."""
     cliprange_value: float | None = Field(default=0.2, gt=0)
+    """How far a value may move from the roll-out's before its error is clipped; none: no clip."""
     vf_coef: float = Field(default=0.1, ge=0)
+    """Weight of the value function's loss beside the policy's."""
     entropy_coef: float = Field(default=0.0, ge=0)
+    """Weight of the entropy a token, which is added to what is maximised."""
     critic: Literal["separate", "shared"] = "separate"
     """shared: a value head on the policy's own trunk."""
     critic_from: str | None = None
@@ -52,6 +58,7 @@ class PPOStage(TrainConfig):
     missing_end_penalty: float | None = Field(default=None, ge=0)
     """Subtracted from the reward of a completion that was cut off."""
     chat_template: ChatTemplate | None = None
+    """None: the model folder's own."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
@@ -79,17 +86,22 @@ class GRPOStage(TrainConfig):
     others (arXiv 2402.14740); reinforce_plus_plus: less the group's mean, then whitened over the
     roll-out (arXiv 2501.03262)."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
+    """What `advantage: group` divides by: the standard deviation within the group, that of the
+    whole roll-out (`batch`), or nothing."""
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo"] = "dapo"
     """How tokens are added up."""
     importance_sampling_level: Literal["token", "sequence"] = "token"
     """sequence: one ratio a completion (GSPO, arXiv 2507.18071)."""
     epsilon: float = Field(default=0.2, gt=0)
+    """Clip of the importance ratio: it is not followed below 1 - epsilon, nor above 1 + epsilon."""
     epsilon_high: float | None = Field(default=None, gt=0)
     """Upper clip (clip-higher, arXiv 2503.14476); none: epsilon. For cispo the ratio's cap is
     1 + epsilon_high."""
     beta: float = Field(default=0.0, ge=0)
     """Weight of the KL to the reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """How the KL to the reference is estimated at a token, with d = log π - log π_ref: k1 is d, k2
+    is d²/2, k3 is exp(-d) - 1 + d."""
     dynamic_sampling: int = Field(default=0, ge=0)
     """Collect again up to so often in place of groups whose rewards are all equal (DAPO)."""
     mask_truncated_completions: bool = False
@@ -99,6 +111,7 @@ class GRPOStage(TrainConfig):
     kl_stop: float | None = Field(default=None, gt=0)
     """Leave the rest of a roll-out when a step's approximate KL from it passes this."""
     chat_template: ChatTemplate | None = None
+    """None: the model folder's own."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
@@ -131,6 +144,7 @@ class OnlineStage(TrainConfig, LossSettings):
     missing_end_penalty: float | None = Field(default=None, ge=0)
     """Subtracted from the reward of a completion that was cut off."""
     chat_template: ChatTemplate | None = None
+    """None: the model folder's own."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""

@@ -30,8 +30,11 @@ class TokenizerStage(Strict):
     special_tokens: tuple[str, ...] = ()
     """Further control tokens, after the end token and those of the chat template."""
     end_token: str = "<|endoftext|>"
+    """Token that ends a document, and an answer where the template has none of its own."""
     pad_token: str = "<|pad|>"
+    """Token that fills up batches elsewhere; it is never drawn and is not the end token."""
     chat_template: ChatTemplate = "plain"
+    """Template that conversations are rendered with; its control tokens join the vocabulary."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
@@ -48,6 +51,7 @@ class PretrainStage(TrainConfig):
     tokenizer: str | None = None
     """Stage or folder of the tokenizer; none: that of `from`."""
     from_: str | None = Field(default=None, alias="from")
+    """Stage or folder of the model to continue (--model in a command); none: from scratch."""
     model: dict[str, Any] = Field(default_factory=dict)
     """`preset` and any key of the model config; vocab_size follows the tokenizer."""
 
@@ -92,6 +96,7 @@ class PromptsConfig(Strict):
     """Evaluation prompts: written out, or taken from held-out rows."""
 
     texts: tuple[str, ...] = ()
+    """The prompts themselves (--prompt in a command)."""
     data: tuple[SourceConfig, ...] = ()
     heldout: HeldoutConfig | None = None
     """Take the rows that training stages with the same settings hold out; none: all rows."""
@@ -119,6 +124,7 @@ class EvaluateStage(Strict):
     """What every policy answers (--prompt or --data in a command)."""
     sampling: SamplingConfig = SamplingConfig()
     samples_per_prompt: int = Field(default=1, gt=0)
+    """Completions of each prompt by each policy."""
     scorers: tuple[str, ...] = ("length",)
     """`vader`, `length`, `fluency` (log-probability a token under the reference)."""
     rewards: dict[str, RewardTerm] = Field(default_factory=dict)
@@ -127,9 +133,11 @@ class EvaluateStage(Strict):
     copies_from: tuple[SourceConfig, ...] = ()
     """Training text in which 8-gram copies are looked for."""
     bootstrap: int = Field(default=2000, gt=0)
+    """Resamples of the prompts that an interval rests on."""
     shown: int = Field(default=12, gt=0)
     """Prompts whose samples stand side by side in the report."""
     seed: int | None = None
+    """Of the samples and of the bootstrap; none: the recipe's."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""

@@ -21,6 +21,7 @@ class TaskOptions(Strict):
     count: int = Field(default=1000, gt=0)
     """Problems; the first ones stay the same when it is raised."""
     seed: int = 0
+    """Of the problems."""
 
 
 class OwnOptions(TaskOptions):
@@ -37,8 +38,11 @@ class AdditionOptions(OwnOptions):
     digits: int = Field(default=2, ge=1, le=18)
     """Of the largest number, where high isn't given."""
     terms: int = Field(default=2, ge=2, le=9)
+    """Numbers in a sum."""
     low: int = Field(default=0, ge=0)
+    """Smallest number that is added."""
     high: int | None = None
+    """Largest number that is added; none: the largest of `digits` digits."""
 
     @property
     def largest(self) -> int:
@@ -60,6 +64,7 @@ class LettersOptions(OwnOptions):
     longest: int | None = None
     """Letters in the longest; none: all have the same length."""
     alphabet: str = Field(default="abcdefghijklmnopqrstuvwxyz", min_length=2)
+    """Letters that the problems are made of."""
 
     @property
     def lengths(self) -> range:

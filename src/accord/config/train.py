@@ -13,6 +13,7 @@ class TrainConfig(Strict):
     steps: int | None = Field(default=None, gt=0)
     """Optimiser steps; give this or epochs."""
     epochs: float | None = Field(default=None, gt=0)
+    """Passes over the training rows; give this or steps."""
     batch_size: int = Field(default=32, gt=0)
     """Sequences (or pairs) an optimiser step, over all ranks."""
     micro_batch_size: int | None = Field(default=None, gt=0)
@@ -29,18 +30,26 @@ class TrainConfig(Strict):
     lr: float = Field(default=3e-4, gt=0)
     """Peak learning rate of AdamW."""
     muon_lr: float = Field(default=0.02, gt=0)
+    """Peak learning rate of Muon."""
     muon_momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Of Muon's running mean of gradients."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates of the running mean of gradients and of their squares."""
     eps: float = 1e-8
+    """Added to AdamW's denominator."""
     weight_decay: float = Field(default=0.0, ge=0)
     """On parameters of two or more dimensions only."""
     max_grad_norm: float | None = Field(default=1.0, gt=0)
+    """Longer gradients are scaled down to this norm; none: never."""
 
     schedule: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
     """wsd: warm-up, stable, then a linear decay over the last decay_ratio of the run."""
     warmup_steps: int | None = Field(default=None, ge=0)
+    """Steps in which the learning rate rises to its peak."""
     warmup_ratio: float | None = Field(default=None, ge=0, le=1)
+    """Warm-up as a share of the run."""
     decay_ratio: float = Field(default=0.7, gt=0, le=1)
+    """Share of the run over which `wsd` decays."""
     min_lr_ratio: float = Field(default=0.0, ge=0, le=1)
     """Where the schedule ends, as a share of the peak."""
 
@@ -49,17 +58,22 @@ class TrainConfig(Strict):
     compile: bool = False
     """torch.compile of the decoder's blocks: pays where the run is long and shapes are fixed."""
     gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
     resume: bool = True
     """Continue from the stage folder's newest good checkpoint, if there is one."""
 
     eval_every: int | None = Field(default=None, gt=0)
     """Steps between evaluations on the held-out rows; none: only at the end."""
     eval_rows: int = Field(default=512, gt=0)
+    """Held-out rows an evaluation reads at most."""
     save_every: int | None = Field(default=None, gt=0)
     """Steps between checkpoints; none: about ten a run."""
     keep_last: int = Field(default=1, gt=0)
+    """Newest checkpoints that are kept."""
     log_every: int = Field(default=1, gt=0)
+    """Steps between two lines of the log."""
     trackers: tuple[Literal["tensorboard"], ...] = ()
+    """Where metrics go besides the log (the extra `track`)."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
