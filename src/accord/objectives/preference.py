@@ -1,157 +1,124 @@
-"""Preference losses: pure functions of each response's log-probability, one table row each.
+"""The preference objective: named losses added up over pairs, and what is logged about them.
 
-Notation: π and π_ref log-probabilities of response tokens, w chosen, l rejected, σ logistic,
-h = (Σπ_w - Σπ_ref,w) - (Σπ_l - Σπ_ref,l). Axes: S scored tokens, R sequences, P pairs; sequences
-2i and 2i+1 are the chosen and the rejected response of pair i.
+Notation: π and π_ref log-probabilities of response tokens, w chosen, l rejected. Axes: S scored
+tokens, R sequences, P pairs; sequences 2i and 2i+1 are the chosen and the rejected response of
+pair i.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import replace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from accord.errors import AccordError, did_you_mean
 from accord.objectives.logprobs import TokenStats
 from accord.objectives.loss import Loss
+from accord.objectives.pairs import PairLogps, PairSettings, Sides, logratios
+from accord.objectives.preference_losses import LOSSES, LossSpec, log_odds_ratio
 
+GROUPED = ("loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins")
+"""Metrics that are also given for every group."""
 
-@dataclass(frozen=True)
-class PairLogps:
-    """Log-probabilities of P pairs in nats, summed over the response's tokens and its end token.
-
-    Args:
-        chosen_P: Σπ_w, differentiable.
-        rejected_P: Σπ_l, differentiable.
-        ref_chosen_P: Σπ_ref,w.
-        ref_rejected_P: Σπ_ref,l.
-        chosen_lengths_P: Scored tokens of the chosen response.
-        rejected_lengths_P: Scored tokens of the rejected response.
-    """
-
-    chosen_P: Tensor
-    rejected_P: Tensor
-    ref_chosen_P: Tensor
-    ref_rejected_P: Tensor
-    chosen_lengths_P: Tensor
-    rejected_lengths_P: Tensor
-
-    @property
-    def chosen_logratio_P(self) -> Tensor:
-        """Σπ_w - Σπ_ref,w."""
-        return self.chosen_P - self.ref_chosen_P
-
-    @property
-    def rejected_logratio_P(self) -> Tensor:
-        """Σπ_l - Σπ_ref,l."""
-        return self.rejected_P - self.ref_rejected_P
-
-
-@dataclass(frozen=True)
-class PairSettings:
-    """What a preference loss may be tuned by.
-
-    Args:
-        beta: Strength of the tie to the reference.
-        label_smoothing: ε, the assumed share of flipped preferences, in [0, 0.5).
-        margin_cap: Largest βh that is still pushed on; a pair past it gives no gradient.
-    """
-
-    beta: float = 0.1
-    label_smoothing: float = 0.0
-    margin_cap: float | None = None
-
-
-@dataclass(frozen=True)
-class LossSpec:
-    """A row of the table: what is computed for each pair, its formula and where it comes from."""
-
-    function: Callable[[PairLogps, PairSettings], Tensor]
-    formula: str
-    paper: str
-
-
-def sigmoid(pairs: PairLogps, settings: PairSettings) -> Tensor:
-    """DPO, arXiv 2305.18290 eq. 7; smoothed as in cDPO: (1-ε)(-log σ(βh)) + ε(-log σ(-βh))."""
-    h_P = pairs.chosen_logratio_P - pairs.rejected_logratio_P
-    return _smoothed(h_P, settings)
-
-
-def sigmoid_norm(pairs: PairLogps, settings: PairSettings) -> Tensor:
-    """`sigmoid` with each log-ratio divided by its response's length (Tülu 3, arXiv 2411.15124).
-
-    An empty response counts as length 1, so that its log-ratio of 0 stays 0.
-    """
-    h_P = _per_token(pairs.chosen_logratio_P, pairs.chosen_lengths_P) - _per_token(
-        pairs.rejected_logratio_P, pairs.rejected_lengths_P
-    )
-    return _smoothed(h_P, settings)
-
-
-LOSSES: Mapping[str, LossSpec] = MappingProxyType(
-    {
-        "sigmoid": LossSpec(sigmoid, "-log σ(βh)", "arXiv 2305.18290 eq. 7"),
-        "sigmoid_norm": LossSpec(
-            sigmoid_norm,
-            "-log σ(β((Σπ_w-Σπ_ref,w)/|w| - (Σπ_l-Σπ_ref,l)/|l|))",
-            "arXiv 2411.15124, length-normalized DPO",
-        ),
-    }
-)
+WITH_LIKELIHOOD = frozenset({"sft", "cpo", "orpo"})
+"""Losses that hold the chosen response's likelihood, logged as `nll_loss`."""
 
 
 def preference_loss(
-    name: str,
+    losses: Mapping[str, float],
     pairs: PairLogps,
-    *,
-    beta: float = 0.1,
-    label_smoothing: float = 0.0,
-    margin_cap: float | None = None,
+    settings: PairSettings,
+    weight_P: Tensor | None = None,
+    groups: Mapping[str, Tensor] | None = None,
 ) -> Loss:
-    """Sum over pairs of the loss called `name`, to be divided by the number of pairs.
+    """Weighted sum of the named losses, summed over pairs, to be divided by the number of pairs.
 
-    Metrics under TRL's names; rewards are β(Σπ - Σπ_ref) for every loss, so `rewards/margins`
-    includes β, and a tie is not accurate.
+    Metrics under TRL's names. `loss` is what is minimised; `loss/<name>`, where there are several,
+    and `nll_loss` are before their weight and before `weight_P`. Rewards are β(Σπ - Σπ_ref), so
+    that `rewards/margins` includes β; where no loss needs a reference they are those of the first
+    loss other than sft: β times Σπ (cpo, sft) or Σπ/|y| (simpo, orpo; `logps/` too), as in TRL's
+    trainers. A tie is not accurate.
+
+    Args:
+        losses: Name in `LOSSES` to weight.
+        pairs: Log-probabilities.
+        settings: What the losses may be tuned by.
+        weight_P: Multiplies each pair's loss, without gradient (WPO). None: 1.
+        groups: Name such as `source:hh_rlhf` to a mask [P]; the metrics in `GROUPED` are also
+            given over each group's pairs as `<metric>/<group>`, with weight 0 where it has none.
 
     Raises:
         AccordError: No loss has this name.
+        ValueError: No loss at all.
     """
-    if name not in LOSSES:
-        raise AccordError(f"unknown preference loss '{name}'", fix=did_you_mean(name, LOSSES))
-    loss_P = LOSSES[name].function(pairs, PairSettings(beta, label_smoothing, margin_cap))
-    return _summed(loss_P, {"loss": loss_P, **reward_metrics(pairs, beta)})
+    specs = {name: _spec(name) for name in losses}
+    if not specs:
+        raise ValueError("a preference loss needs at least one name")
+    each = {name: spec.function(pairs, settings) for name, spec in specs.items()}
+    loss_P = torch.stack([weight * each[name] for name, weight in losses.items()]).sum(0)
+    if weight_P is not None:
+        loss_P = loss_P * weight_P.detach()
+    values = {
+        "loss": loss_P,
+        **_reward_metrics(pairs, settings.beta, _reward(losses)),
+        **_likelihood_metrics(losses, pairs),
+    }
+    if len(each) > 1:
+        values |= {f"loss/{name}": one_P for name, one_P in each.items()}
+    values = {name: value_P.detach() for name, value_P in values.items()}
+    count = loss_P.detach().new_tensor(float(len(loss_P)))
+    metrics = {name: (value_P.sum(), count) for name, value_P in values.items()}
+    for group, mask_P in (groups or {}).items():
+        metrics |= {f"{name}/{group}": masked_sum(values[name], mask_P) for name in GROUPED}
+    return Loss(loss_P.sum(), count, metrics)
 
 
-def with_chosen_nll(loss: Loss, pairs: PairLogps, sft_weight: float) -> Loss:
-    """Add sft_weight * Σ_pairs -Σπ_w/|w|, the chosen response's mean negative log-probability.
-
-    The length-normalised NLL term of Iterative RPO (arXiv 2404.19733): a mean over the tokens of
-    each chosen response, then over pairs, so that every pair weighs the same whatever its length.
-    Logged as `nll_loss`, before its weight; `loss` includes it with the weight.
-    """
-    nll_P = -_per_token(pairs.chosen_P, pairs.chosen_lengths_P)
-    term = _summed(nll_P, {"nll_loss": nll_P})
-    total = loss.total + sft_weight * term.total
-    metrics = {**loss.metrics, **term.metrics, "loss": (total.detach(), loss.weight)}
-    return replace(loss, total=total, metrics=metrics)
+def masked_sum(value_P: Tensor, mask_P: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the values under a mask, and of the mask; a value outside never counts, even NaN."""
+    mask_P = mask_P.to(value_P.dtype)
+    return torch.where(mask_P > 0, value_P * mask_P, 0).sum(), mask_P.sum()
 
 
-def sequence_logps(logps_S: Tensor, sequence_S: Tensor, sequences: int) -> tuple[Tensor, Tensor]:
+def sequence_logps(
+    logps_S: Tensor, sequence_S: Tensor, sequences: int, weight_S: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Sum of log-probabilities and number of scored tokens of each sequence.
 
-    A sequence without scored tokens gets sum 0 and length 0.
+    A sequence without scored tokens gets sum 0 and length 0. Lengths count tokens, whatever
+    `weight_S` (`ld_weights`) makes of them in the sums.
 
     Returns:
         `sums_R`, differentiable, and `lengths_R`, both of `logps_S`'s dtype.
     """
     zeros_R = logps_S.new_zeros(sequences)
     ones_S = logps_S.detach().new_ones(len(logps_S))
-    return zeros_R.index_add(0, sequence_S, logps_S), zeros_R.index_add(0, sequence_S, ones_S)
+    weighted_S = logps_S if weight_S is None else logps_S * weight_S.detach()
+    return zeros_R.index_add(0, sequence_S, weighted_S), zeros_R.index_add(0, sequence_S, ones_S)
 
 
-def paired(sums_R: Tensor, lengths_R: Tensor, reference_R: Tensor) -> PairLogps:
+def ld_weights(sequence_S: Tensor, lengths_R: Tensor, alpha: float) -> Tensor:
+    """LD-DPO, arXiv 2409.06411 eq. 10: tokens past the pair's shorter response weigh alpha.
+
+    The scored tokens of a sequence must be consecutive in S; the sequences may come in any order.
+
+    Returns:
+        `weight_S`, 1 or `alpha`, of `lengths_R`'s dtype.
+    """
+    at_S = torch.arange(len(sequence_S), device=sequence_S.device)
+    first_R = torch.zeros(len(lengths_R), dtype=at_S.dtype, device=at_S.device)
+    first_R = first_R.scatter_reduce(0, sequence_S, at_S, "amin", include_self=False)
+    shorter_R = lengths_R.view(-1, 2).amin(1).repeat_interleave(2)
+    shared_S = at_S - first_R[sequence_S] < shorter_R[sequence_S]
+    return torch.where(shared_S, 1.0, alpha).to(lengths_R.dtype)
+
+
+def paired(
+    sums_R: Tensor, lengths_R: Tensor, reference_R: Tensor, full_R: Tensor | None = None
+) -> PairLogps:
     """Sequences 2i and 2i+1 as chosen and rejected.
+
+    `full_R` are the sums without weights, where `sums_R` have some (`ld_weights`).
 
     Raises:
         ValueError: An odd number of sequences, or sizes that differ.
@@ -169,21 +136,8 @@ def paired(sums_R: Tensor, lengths_R: Tensor, reference_R: Tensor) -> PairLogps:
         reference_R[1::2],
         lengths_R[0::2],
         lengths_R[1::2],
+        None if full_R is None else full_R[0::2],
     )
-
-
-def reward_metrics(pairs: PairLogps, beta: float) -> dict[str, Tensor]:
-    """TRL's reward and log-probability metrics, one value a pair, without gradient."""
-    chosen_P = beta * pairs.chosen_logratio_P.detach()
-    rejected_P = beta * pairs.rejected_logratio_P.detach()
-    return {
-        "rewards/chosen": chosen_P,
-        "rewards/rejected": rejected_P,
-        "rewards/accuracies": (chosen_P > rejected_P).to(chosen_P.dtype),
-        "rewards/margins": chosen_P - rejected_P,
-        "logps/chosen": pairs.chosen_P.detach(),
-        "logps/rejected": pairs.rejected_P.detach(),
-    }
 
 
 def pair_token_metrics(stats: TokenStats, sequence_S: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -195,19 +149,40 @@ def pair_token_metrics(stats: TokenStats, sequence_S: Tensor) -> dict[str, tuple
     }
 
 
-def _smoothed(h_P: Tensor, settings: PairSettings) -> Tensor:
-    x_P = settings.beta * h_P
-    if settings.margin_cap is not None:
-        x_P = x_P.clamp(max=settings.margin_cap)
-    epsilon = settings.label_smoothing
-    return -(1 - epsilon) * F.logsigmoid(x_P) - epsilon * F.logsigmoid(-x_P)
+def _spec(name: str) -> LossSpec:
+    if name not in LOSSES:
+        raise AccordError(f"unknown preference loss '{name}'", fix=did_you_mean(name, LOSSES))
+    return LOSSES[name]
 
 
-def _per_token(sums_P: Tensor, lengths_P: Tensor) -> Tensor:
-    return sums_P / lengths_P.clamp(min=1)
+def _reward(losses: Mapping[str, float]) -> Callable[[PairLogps], Sides]:
+    """What β multiplies in the rewards: log-ratios as soon as a loss looks at the reference."""
+    rewards = [LOSSES[name].reward for name in sorted(losses, key=lambda name: name == "sft")]
+    return logratios if logratios in rewards else rewards[0]
 
 
-def _summed(loss_P: Tensor, values: Mapping[str, Tensor]) -> Loss:
-    pairs = loss_P.detach().new_tensor(float(len(loss_P)))
-    metrics = {name: (value_P.detach().sum(), pairs) for name, value_P in values.items()}
-    return Loss(loss_P.sum(), pairs, metrics)
+def _reward_metrics(
+    pairs: PairLogps, beta: float, reward: Callable[[PairLogps], Sides]
+) -> dict[str, Tensor]:
+    zeros_P = torch.zeros_like(pairs.ref_chosen_P)
+    alone = replace(pairs, ref_chosen_P=zeros_P, ref_rejected_P=zeros_P)
+    chosen_P, rejected_P = (beta * side_P.detach() for side_P in reward(pairs))
+    chosen_logps_P, rejected_logps_P = reward(alone)
+    return {
+        "rewards/chosen": chosen_P,
+        "rewards/rejected": rejected_P,
+        "rewards/accuracies": (chosen_P > rejected_P).to(chosen_P.dtype),
+        "rewards/margins": chosen_P - rejected_P,
+        "logps/chosen": chosen_logps_P,
+        "logps/rejected": rejected_logps_P,
+    }
+
+
+def _likelihood_metrics(losses: Mapping[str, float], pairs: PairLogps) -> dict[str, Tensor]:
+    found = {}
+    if not WITH_LIKELIHOOD.isdisjoint(losses):
+        found["nll_loss"] = pairs.nll_P
+    if "orpo" in losses:
+        odds_P = log_odds_ratio(pairs)
+        found |= {"log_odds_chosen": odds_P, "log_odds_ratio": F.logsigmoid(odds_P)}
+    return found
