@@ -37,7 +37,9 @@ LabelLoss = Literal["kto", "apo_zero_unpaired"]
 
 Positive = Annotated[float, Field(gt=0)]
 
-SMOOTHED = frozenset({"sigmoid", "sigmoid_norm", "robust", "exo_pair", "aot", "aot_unpaired"})
+SMOOTHED = frozenset(
+    {"sigmoid", "sigmoid_norm", "robust", "exo_pair", "aot", "aot_unpaired", "simpo", "cpo"}
+)
 """Losses that `label_smoothing` changes."""
 DIVERGING = frozenset(
     {"sigmoid", "sigmoid_norm", "ipo", "ipo_sum", "hinge", "robust", "exo_pair", "discopop"}
@@ -48,6 +50,8 @@ CAPPED = frozenset({"sigmoid", "sigmoid_norm", "robust"})
 WHOLE = frozenset({"aot", "aot_unpaired"})
 """Losses that sort all pairs of a step, which therefore must not be split."""
 NEEDS_SMOOTHING = frozenset({"robust", "exo_pair"})
+LENGTHENED = frozenset(get_args(PairLoss)) - {"sft"}
+"""Losses that `ld_alpha` changes."""
 FREE = frozenset({"simpo", "cpo", "orpo", "sft"})
 """Losses that need no reference."""
 
@@ -105,7 +109,7 @@ class LossSettings(Strict):
             ("margin_cap", self.margin_cap is not None, CAPPED),
             ("f_divergence_type", self.f_divergence_type != "reverse_kl", DIVERGING),
             ("weighting", self.weighting != "none", frozenset(get_args(PairLoss))),
-            ("ld_alpha", self.ld_alpha is not None, frozenset(get_args(PairLoss))),
+            ("ld_alpha", self.ld_alpha is not None, LENGTHENED),
         )
         for key, given, reached in told:
             if given and reached.isdisjoint(self.losses):

@@ -1,6 +1,6 @@
 """Scores of f-DPO: what a log-ratio to the reference is worth under a divergence other than KL.
 
-f-DPO (arXiv 2309.16240 eq. 8) puts f'(π/π_ref) in the place of log π/π_ref. With t = π/π_ref of
+f-DPO (arXiv 2309.16240) puts f'(π/π_ref) in the place of log π/π_ref. With t = π/π_ref of
 a whole response and u = log t; a score's constant drops out of the difference of two responses.
 """
 

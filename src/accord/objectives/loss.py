@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -19,3 +20,9 @@ class Loss:
     total: Tensor
     weight: Tensor
     metrics: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+def masked_sum(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the values under a mask, and of the mask; a value outside never counts, even NaN."""
+    mask = mask.to(values.dtype)
+    return torch.where(mask > 0, values * mask, 0).sum(), mask.sum()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from accord.errors import AccordError, did_you_mean
 from accord.objectives.logprobs import TokenStats
-from accord.objectives.loss import Loss
+from accord.objectives.loss import Loss, masked_sum
 from accord.objectives.pairs import PairLogps, PairSettings, Sides, logratios
 from accord.objectives.preference_losses import LOSSES, LossSpec, log_odds_ratio
 
@@ -74,12 +74,6 @@ def preference_loss(
     return Loss(loss_P.sum(), count, metrics)
 
 
-def masked_sum(value_P: Tensor, mask_P: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the values under a mask, and of the mask; a value outside never counts, even NaN."""
-    mask_P = mask_P.to(value_P.dtype)
-    return torch.where(mask_P > 0, value_P * mask_P, 0).sum(), mask_P.sum()
-
-
 def sequence_logps(
     logps_S: Tensor, sequence_S: Tensor, sequences: int, weight_S: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -98,9 +92,14 @@ def sequence_logps(
 
 
 def ld_weights(sequence_S: Tensor, lengths_R: Tensor, alpha: float) -> Tensor:
-    """LD-DPO, arXiv 2409.06411 eq. 10: tokens past the pair's shorter response weigh alpha.
+    """LD-DPO, arXiv 2409.06411: tokens past the pair's shorter response weigh alpha.
 
     The scored tokens of a sequence must be consecutive in S; the sequences may come in any order.
+
+    Args:
+        sequence_S: int64, each token's sequence.
+        lengths_R: Scored tokens of each sequence, floating-point.
+        alpha: Weight of the tokens past the shared length.
 
     Returns:
         `weight_S`, 1 or `alpha`, of `lengths_R`'s dtype.
@@ -110,7 +109,8 @@ def ld_weights(sequence_S: Tensor, lengths_R: Tensor, alpha: float) -> Tensor:
     first_R = first_R.scatter_reduce(0, sequence_S, at_S, "amin", include_self=False)
     shorter_R = lengths_R.view(-1, 2).amin(1).repeat_interleave(2)
     shared_S = at_S - first_R[sequence_S] < shorter_R[sequence_S]
-    return torch.where(shared_S, 1.0, alpha).to(lengths_R.dtype)
+    one, tail = lengths_R.new_tensor(1.0), lengths_R.new_tensor(alpha)
+    return torch.where(shared_S, one, tail)
 
 
 def paired(

@@ -50,12 +50,12 @@ def ipo_sum(pairs: PairLogps, s: PairSettings) -> Tensor:
 
 
 def hinge(pairs: PairLogps, s: PairSettings) -> Tensor:
-    """SLiC's hinge on DPO's margin, arXiv 2305.10425 eq. 1 as read by RSO, arXiv 2309.06657."""
+    """SLiC's hinge on DPO's margin, arXiv 2305.10425 section 2."""
     return torch.relu(1 - s.beta * difference(divergence_scores(pairs, s)))
 
 
 def robust(pairs: PairLogps, s: PairSettings) -> Tensor:
-    """Robust DPO, arXiv 2403.00409 eq. 12: unbiased where a share ε of the pairs is flipped."""
+    """Robust DPO, arXiv 2403.00409 section 3.1: unbiased if a share ε is flipped."""
     x_P = _capped(s.beta * difference(divergence_scores(pairs, s)), s)
     epsilon = s.label_smoothing
     clean_P, flipped_P = -F.logsigmoid(x_P), -F.logsigmoid(-x_P)
@@ -77,13 +77,13 @@ def exo_pair(pairs: PairLogps, s: PairSettings) -> Tensor:
 
 
 def nca_pair(pairs: PairLogps, s: PairSettings) -> Tensor:
-    """NCA on pairs, arXiv 2402.05369 eq. 11 with hard labels: keeps log π_w from falling."""
+    """NCA on pairs, arXiv 2402.05369 section 4.1: keeps log π_w from falling."""
     won_P, lost_P = s.beta * pairs.chosen_logratio_P, s.beta * pairs.rejected_logratio_P
     return -F.logsigmoid(won_P) - (F.logsigmoid(-won_P) + F.logsigmoid(-lost_P)) / 2
 
 
 def bco_pair(pairs: PairLogps, s: PairSettings) -> Tensor:
-    """BCO, arXiv 2404.04656 eq. 7, as TRL has it for pairs: without the reward shift δ."""
+    """BCO, arXiv 2404.04656 section 4, as TRL has it for pairs: without the reward shift δ."""
     won_P, lost_P = s.beta * pairs.chosen_logratio_P, s.beta * pairs.rejected_logratio_P
     return -F.logsigmoid(won_P) - F.logsigmoid(-lost_P)
 
@@ -96,7 +96,7 @@ def sppo_hard(pairs: PairLogps, s: PairSettings) -> Tensor:
 
 
 def aot(pairs: PairLogps, s: PairSettings) -> Tensor:
-    """AOT on paired data, arXiv 2406.05882 alg. 1: Σπ_w - Σπ_l sorted, minus its sorted reference.
+    """AOT on paired data, arXiv 2406.05882 section 3: sorted margins minus the reference's sorted.
 
     All pairs at hand are sorted together. A rank's loss is given to the pair whose policy has it.
     """
@@ -106,7 +106,7 @@ def aot(pairs: PairLogps, s: PairSettings) -> Tensor:
 
 
 def aot_unpaired(pairs: PairLogps, s: PairSettings) -> Tensor:
-    """AOT on unpaired data, arXiv 2406.05882 alg. 1: r_w sorted minus r_l sorted.
+    """AOT on unpaired data, arXiv 2406.05882 section 3: r_w sorted minus r_l sorted.
 
     All pairs at hand are sorted together. A rank's loss is given half to the pair of its chosen
     and half to the pair of its rejected response.
@@ -143,7 +143,7 @@ def simpo(pairs: PairLogps, s: PairSettings) -> Tensor:
 
 
 def cpo(pairs: PairLogps, s: PairSettings) -> Tensor:
-    """CPO, arXiv 2401.08417 eq. 5; its first term smoothed as `sigmoid`."""
+    """CPO, arXiv 2401.08417 eq. 3; its first term smoothed as `sigmoid`."""
     return _smoothed(s.beta * difference(sums(pairs)), s) + s.cpo_alpha * pairs.nll_P
 
 
@@ -198,11 +198,11 @@ LOSSES: Mapping[str, LossSpec] = MappingProxyType(
         ),
         "ipo": LossSpec(ipo, "(s_w/|w| - s_l/|l| - 1/(2β))²", "arXiv 2310.12036 eq. 17, per token"),
         "ipo_sum": LossSpec(ipo_sum, "(h - 1/(2β))²", "arXiv 2310.12036 eq. 17, on sums"),
-        "hinge": LossSpec(hinge, "max(0, 1 - βh)", "arXiv 2305.10425 eq. 1"),
+        "hinge": LossSpec(hinge, "max(0, 1 - βh)", "arXiv 2305.10425 section 2"),
         "robust": LossSpec(
             robust,
             "((1-ε)(-log σ(βh)) - ε(-log σ(-βh))) / (1-2ε)",
-            "arXiv 2403.00409 eq. 12",
+            "arXiv 2403.00409 section 3.1",
         ),
         "exo_pair": LossSpec(
             exo_pair,
@@ -212,10 +212,10 @@ LOSSES: Mapping[str, LossSpec] = MappingProxyType(
         "nca_pair": LossSpec(
             nca_pair,
             "-log σ(βr_w) - ½ log σ(-βr_w) - ½ log σ(-βr_l)",
-            "arXiv 2402.05369 eq. 11",
+            "arXiv 2402.05369 section 4.1",
         ),
         "bco_pair": LossSpec(
-            bco_pair, "-log σ(βr_w) - log σ(-βr_l)", "arXiv 2404.04656 eq. 7, δ = 0 as TRL"
+            bco_pair, "-log σ(βr_w) - log σ(-βr_l)", "arXiv 2404.04656 section 4, δ = 0 as TRL"
         ),
         "sppo_hard": LossSpec(
             sppo_hard, "(r_w - 1/(2β))² + (r_l + 1/(2β))²", "arXiv 2405.00675 eq. 4.7"
@@ -223,10 +223,10 @@ LOSSES: Mapping[str, LossSpec] = MappingProxyType(
         "aot": LossSpec(
             aot,
             "-log σ(β(sort(Σπ_w - Σπ_l) - sort(Σπ_ref,w - Σπ_ref,l)))",
-            "arXiv 2406.05882 alg. 1",
+            "arXiv 2406.05882 section 3",
         ),
         "aot_unpaired": LossSpec(
-            aot_unpaired, "-log σ(β(sort(r_w) - sort(r_l)))", "arXiv 2406.05882 alg. 1"
+            aot_unpaired, "-log σ(β(sort(r_w) - sort(r_l)))", "arXiv 2406.05882 section 3"
         ),
         "apo_zero": LossSpec(apo_zero, "1 - σ(βr_w) + σ(βr_l)", "arXiv 2408.06266 eq. 7"),
         "apo_down": LossSpec(apo_down, "σ(βr_w) + 1 - σ(βh)", "arXiv 2408.06266 eq. 8"),
@@ -246,7 +246,7 @@ LOSSES: Mapping[str, LossSpec] = MappingProxyType(
         "cpo": LossSpec(
             cpo,
             "-log σ(β(Σπ_w - Σπ_l)) - α Σπ_w/|w|",
-            "arXiv 2401.08417 eq. 5",
+            "arXiv 2401.08417 eq. 3",
             sums,
             own=("cpo_alpha",),
         ),
