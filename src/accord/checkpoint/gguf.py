@@ -124,7 +124,7 @@ def read_gguf(path: Path, dtype: torch.dtype = torch.float32, where: str = "") -
     """
     where = where or str(path)
     metadata, stored = _opened(path, where)
-    config = _config(metadata, {name: tuple(t.shape) for name, t in stored.items()}, where)
+    config = _config(metadata, {name: _shape(tensor) for name, tensor in stored.items()}, where)
     tokenizer = read_tokenizer(metadata, where)
     if len(tokenizer) > config.vocab_size:
         raise AccordError(
@@ -161,7 +161,7 @@ def _opened(path: Path, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def _config(
     metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], where: str
 ) -> ModelConfig:
-    """The shape that the metadata describes; tensors have their innermost axis first."""
+    """The model's shape, from what the file says and its tensors' shapes."""
     architecture = metadata.get("general.architecture")
     if architecture != "llama":
         raise AccordError(
@@ -176,7 +176,7 @@ def _config(
         heads = said["attention.head_count"]
         head = said.get("attention.key_length", said["embedding_length"] // heads)
         config = ModelConfig(
-            vocab_size=shapes["token_embd.weight"][-1],
+            vocab_size=shapes["token_embd.weight"][0],
             hidden_size=said["embedding_length"],
             num_hidden_layers=said["block_count"],
             num_attention_heads=heads,
@@ -237,9 +237,9 @@ def _weights(
         "missing": sorted(shapes.keys() - theirs.keys()),
         "not part of a llama": sorted(stored.keys() - theirs.values()),
         "of another shape": [
-            f"{name} {tuple(stored[name].shape)[::-1]} instead of {tuple(shapes[ours])}"
+            f"{name} {_shape(stored[name])} instead of {tuple(shapes[ours])}"
             for ours, name in theirs.items()
-            if tuple(stored[name].shape)[::-1] != tuple(shapes[ours])
+            if _shape(stored[name]) != tuple(shapes[ours])
         ],
     }
     told = [f"{fault}: {_some(names)}" for fault, names in faults.items() if names]
@@ -253,6 +253,11 @@ def _weights(
             weight = _halves_first(weight, heads[part])
         weights[ours] = weight.to(dtype)
     return weights
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    """A stored tensor's shape as torch has it; GGUF names the innermost axis first."""
+    return tuple(int(size) for size in reversed(tensor.shape))
 
 
 def _our_name(name: str) -> str | None:
