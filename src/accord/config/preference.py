@@ -88,7 +88,7 @@ class LossSettings(Strict):
     @property
     def losses(self) -> Mapping[str, float]:
         """Each loss with its weight."""
-        return {self.loss: 1.0} if isinstance(self.loss, str) else dict(self.loss)
+        return {self.loss: 1.0} if isinstance(self.loss, str) else {**self.loss}
 
     @property
     def needs_reference(self) -> bool:
@@ -150,6 +150,12 @@ class PreferenceStage(TrainConfig, LossSettings):
     """Train low-rank adapters instead of the weights."""
     chat_template: ChatTemplate | None = None
     """None: the model folder's own."""
+    system_prompt: str | None = None
+    """System turn that the chat template adds to a conversation without one; empty: it adds none;
+    not set: what the template does."""
+    pad_token: str | None = None
+    """Pad token to add where the tokenizer has none or uses its end token; none: leave it as it
+    is."""
 
     @property
     def labelled(self) -> bool:

@@ -82,6 +82,12 @@ class SFTStage(TrainConfig):
     """Stage or folder of the model to start from (--model in a command)."""
     chat_template: ChatTemplate | None = None
     """None: the model folder's own."""
+    system_prompt: str | None = None
+    """System turn that the chat template adds to a conversation without one; empty: it adds none;
+    not set: what the template does."""
+    pad_token: str | None = None
+    """Pad token to add where the tokenizer has none or uses its end token; none: leave it as it
+    is."""
     train_on: Literal["last", "all"] = "last"
     """Which assistant turns carry loss."""
     lora: LoRAConfig | None = None

@@ -1,6 +1,7 @@
 """Opening the model a stage starts from, and leaving the one it trained."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from accord.checkpoint.folder import load_model, save_model
 from accord.config.model import PRESETS, ModelConfig
 from accord.errors import AccordError
 from accord.model.decoder import Decoder
+from accord.model.resize import resized
+from accord.text.templates import named_template
 from accord.text.tokenizer import Tokenizer
 from accord.train import Trainer, current_ranks
 
@@ -93,3 +96,65 @@ def open_model(folder: Path) -> tuple[Decoder, Tokenizer]:
     model, tokenizer = load_model(folder, torch.float32), Tokenizer.load(folder)
     check_tokenizer(model.config, tokenizer, folder)
     return model, tokenizer
+
+
+ROWS_OF = 8  # an embedding that grows does so to a multiple of this
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model to train, as the stage's settings want it.
+
+    Args:
+        model: In float32.
+        tokenizer: With the stage's chat template and pad token.
+        notes: What was changed, a sentence each.
+    """
+
+    model: Decoder
+    tokenizer: Tokenizer
+    notes: tuple[str, ...] = ()
+
+
+def open_for_training(
+    folder: Path,
+    chat_template: str | None = None,
+    pad_token: str | None = None,
+    system_prompt: str | None = None,
+) -> Opened:
+    """A stage folder's model and tokenizer, with the tokens that the settings ask for.
+
+    The control tokens of the chat template that the tokenizer lacks are added, and so is the pad
+    token where the tokenizer has none or pads with a token that begins or ends a text. They take
+    spare rows of the embedding, which grows to a multiple of 8 only where they don't fit. The same
+    folder and settings give the same model: a reference opened so is the policy before training.
+
+    Args:
+        folder: The model.
+        chat_template: A format's name; none: the folder's own.
+        pad_token: Text of the pad token; none: padding stays as it is.
+        system_prompt: The chat template's default system turn; none: its own.
+
+    Raises:
+        AccordError: As `open_model` and the tokenizer's `with_…`.
+    """
+    model, found = open_model(folder)
+    tokenizer, notes = found, []
+    if chat_template is not None:
+        tokenizer = tokenizer.with_tokens(named_template(chat_template).control_tokens)
+        tokenizer = tokenizer.with_chat_template(chat_template)
+    if system_prompt is not None:
+        tokenizer = tokenizer.with_system_prompt(system_prompt)
+    if pad_token is not None:
+        if tokenizer.pad_id in (None, tokenizer.end_id, tokenizer.start_id):
+            tokenizer = tokenizer.with_pad(pad_token)
+        elif tokenizer.pad_token != pad_token:
+            notes.append(f"pad_token is not used: the tokenizer pads with {tokenizer.pad_token}")
+    if len(tokenizer) > len(found):
+        added = tokenizer.decode(range(len(found), len(tokenizer)))
+        notes.append(f"control tokens added from id {len(found)} on: {added}")
+    rows = model.config.vocab_size
+    if len(tokenizer) > rows:
+        model = resized(model, -(-len(tokenizer) // ROWS_OF) * ROWS_OF)
+        notes.append(f"embedding grown from {rows} to {model.config.vocab_size} rows")
+    return Opened(model, tokenizer, tuple(notes))

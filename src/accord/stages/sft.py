@@ -9,7 +9,7 @@ from accord.data.rows import ChatRow
 from accord.model.decoder import Decoder
 from accord.stages.context import StageContext
 from accord.stages.heldout import bits_per_byte
-from accord.stages.models import check_length, leave_model, open_model
+from accord.stages.models import check_length, leave_model, open_for_training
 from accord.stages.records import stage_rows, write_record
 from accord.stages.sources import ExampleSource, steps_of
 from accord.stages.steps import language_step
@@ -22,10 +22,12 @@ def run(config: SFTStage, context: StageContext) -> None:
     """Train on the responses' tokens and their end token; leave a model folder."""
     account, unseen = Account(), Account()
     rows = stage_rows(config, "chat", context, account)
-    model, tokenizer = open_model(context.input(config.from_))
+    start = context.input(config.from_)
+    opened = open_for_training(start, config.chat_template, config.pad_token, config.system_prompt)
+    model, tokenizer = opened.model, opened.tokenizer
+    for note in opened.notes:
+        context.console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     check_length(model.config, config.max_length, f"stages.{context.name}")
-    if config.chat_template is not None:
-        tokenizer = tokenizer.with_chat_template(config.chat_template)
 
     def examples(wanted: list[ChatRow], counts: Account) -> list[Example]:
         made = [chat_example(row, tokenizer, None, config.train_on) for row in wanted]

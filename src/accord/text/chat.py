@@ -6,9 +6,10 @@ from typing import Literal
 
 from accord.errors import AccordError, did_you_mean
 from accord.text.jinja import jinja_pieces
+from accord.text.layout import ChatTemplate, Control, Part
 from accord.text.messages import Message
 from accord.text.pieces import Piece, to_ids
-from accord.text.templates import TEMPLATES, ChatTemplate, Control, Part, is_jinja, named_template
+from accord.text.templates import TEMPLATES, template_of
 from accord.text.tokenizer import Tokenizer
 
 TrainOn = Literal["last", "all"]
@@ -118,15 +119,15 @@ def _resolve(
             where="chat_template",
             fix=f"set chat_template: {', '.join(TEMPLATES)}",
         )
-    if is_jinja(name):
+    chosen = template_of(name)
+    if chosen is None:
         return name
-    chosen = named_template(name)
     for role in sorted(roles - set(chosen.turns)):
         raise AccordError(
-            f"chat template '{name}' has no place for role '{role}'",
+            f"chat template '{chosen.name}' has no place for role '{role}'",
             fix=did_you_mean(role, chosen.turns),
         )
-    tokenizer.require(chosen.control_tokens, name)
+    tokenizer.require(chosen.control_tokens, chosen.name)
     return chosen
 
 
@@ -162,7 +163,8 @@ def _pieces(
             if i + 1 < len(messages):
                 pieces += _parts(template.between, tokenizer)
         else:
-            pieces += [Piece(message.content), *_parts(around.suffix, tokenizer)]
+            content = Piece(around.shown(message.content))
+            pieces += [content, *_parts(around.suffix, tokenizer)]
     return pieces
 
 

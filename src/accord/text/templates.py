@@ -5,77 +5,22 @@ holds the two forms equal.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from accord.errors import AccordError, did_you_mean
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """A control token by its text; none is the tokenizer's end token."""
-
-    token: str | None = None
-
-
-END = Control()
-
-Part = str | Control
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What stands before and after the content of one role's message."""
-
-    prefix: tuple[Part, ...] = ()
-    suffix: tuple[Part, ...] = ()
-
-
-@dataclass(frozen=True)
-class ChatTemplate:
-    """A chat format.
-
-    Args:
-        name: Its name in a recipe.
-        turns: Prefix and suffix by role; a role that is absent cannot be expressed. An
-            assistant's suffix begins with the control token that closes the turn.
-        jinja: The same format for transformers and vLLM.
-        between: Text between an assistant turn and the turn after it.
-        opening: `start`: the sequence begins with the tokenizer's start token; `bos`: with its
-            bos token if it has one; `nothing`.
-        default_system: Content of the system turn when the conversation has none.
-    """
-
-    name: str
-    turns: Mapping[str, Turn]
-    jinja: str
-    between: tuple[Part, ...] = ()
-    opening: str = "nothing"
-    default_system: str | None = None
-
-    @property
-    def control_tokens(self) -> tuple[str, ...]:
-        """Control tokens it names beside the tokenizer's own start and end."""
-        parts = (p for t in self.turns.values() for p in (*t.prefix, *t.suffix))
-        named = (p.token for p in parts if isinstance(p, Control) and p.token is not None)
-        return tuple(dict.fromkeys(named))
-
-    @property
-    def end_token(self) -> str | None:
-        """The control token that closes an assistant turn; none: the tokenizer's end token."""
-        closing = (p for p in self.turns["assistant"].suffix if isinstance(p, Control))
-        return next(closing).token
-
+from accord.text.layout import END, SLOT, ChatTemplate, Control, Part, Turn
 
 _UNKNOWN_ROLE = """\
 {%- else %}{{ raise_exception('unknown role: ' ~ message['role']) }}
 {%- endif %}
 """
 
+_BOS = "{%- if bos_token %}{{ bos_token }}{% endif %}\n"
+
 _PLAIN = ChatTemplate(
     name="plain",
     opening="start",
     turns={"text": Turn(), "user": Turn(), "assistant": Turn(suffix=(END,))},
-    jinja=(
+    source=(
         """\
 {{- bos_token if bos_token else eos_token }}
 {%- for message in messages %}
@@ -98,11 +43,9 @@ _CHATML = ChatTemplate(
     name="chatml",
     turns={role: _im(role) for role in ("system", "user", "assistant")},
     default_system="You are a helpful assistant.",
-    jinja=(
-        """\
-{%- if not messages or messages[0]['role'] != 'system' %}
-{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
-{%- endif %}
+    source=(
+        SLOT
+        + """\
 {%- for message in messages %}
 {%- if message['role'] in ['system', 'user', 'assistant'] %}
 {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
@@ -124,9 +67,10 @@ _ALPACA = ChatTemplate(
         "user": Turn(("### Instruction:\n",), ("\n\n",)),
         "assistant": Turn(("### Response:\n",), (END,)),
     },
-    jinja=(
-        """\
-{%- if bos_token %}{{ bos_token }}{% endif %}
+    source=(
+        _BOS
+        + SLOT
+        + """\
 {%- for message in messages %}
 {%- if message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}
 {%- elif message['role'] == 'user' %}
@@ -152,9 +96,10 @@ _TULU = ChatTemplate(
         "user": Turn(("<|user|>\n",), ("\n",)),
         "assistant": Turn(("<|assistant|>\n",), (END,)),
     },
-    jinja=(
-        """\
-{%- if bos_token %}{{ bos_token }}{% endif %}
+    source=(
+        _BOS
+        + SLOT
+        + """\
 {%- for message in messages %}
 {%- if message['role'] in ['system', 'user'] %}
 {{- '<|' + message['role'] + '|>\\n' + message['content'] + '\\n' }}
@@ -170,7 +115,45 @@ _TULU = ChatTemplate(
     ),
 )
 
-TEMPLATES: Mapping[str, ChatTemplate] = {t.name: t for t in (_PLAIN, _CHATML, _ALPACA, _TULU)}
+
+def _header(role: str) -> tuple[Part, ...]:
+    return (Control("<|start_header_id|>"), role, Control("<|end_header_id|>"), "\n\n")
+
+
+# Llama 3's own template trims every content. Here prompts are trimmed and responses kept: what is
+# scored, counted and sampled is then exactly what stands in the row.
+_LLAMA3 = ChatTemplate(
+    name="llama3",
+    opening="bos",
+    turns={
+        "system": Turn(_header("system"), (Control("<|eot_id|>"),), trimmed=True),
+        "user": Turn(_header("user"), (Control("<|eot_id|>"),), trimmed=True),
+        "assistant": Turn(_header("assistant"), (Control("<|eot_id|>"),)),
+    },
+    source=(
+        _BOS
+        + SLOT
+        + """\
+{%- for message in messages %}
+{%- if message['role'] in ['system', 'user'] %}
+{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+{{- message['content'] | trim + '<|eot_id|>' }}
+{%- elif message['role'] == 'assistant' %}
+{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' + message['content'] + '<|eot_id|>' }}
+"""
+        + _UNKNOWN_ROLE
+        + """\
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+"""
+    ),
+)
+
+TEMPLATES: Mapping[str, ChatTemplate] = {
+    t.name: t for t in (_PLAIN, _CHATML, _ALPACA, _TULU, _LLAMA3)
+}
 """Chat formats by name."""
 
 
@@ -204,3 +187,30 @@ def jinja_of(template: str) -> str:
 def name_of(jinja: str) -> str:
     """The name of the format whose Jinja text this is; any other text comes back as it is."""
     return next((t.name for t in TEMPLATES.values() if t.jinja == jinja), jinja)
+
+
+def template_of(template: str) -> ChatTemplate | None:
+    """The format of a name, or of its Jinja text with any default system prompt; else none.
+
+    Raises:
+        AccordError: It is no Jinja text, and no format has that name.
+    """
+    if not is_jinja(template):
+        return named_template(template)
+    found = (known.written_as(template) for known in TEMPLATES.values())
+    return next((known for known in found if known is not None), None)
+
+
+def with_system(template: ChatTemplate, prompt: str) -> ChatTemplate:
+    """The format with this default system prompt; empty: with none.
+
+    Raises:
+        AccordError: The format has no place for a system turn.
+    """
+    if "system" not in template.turns:
+        raise AccordError(
+            f"chat template '{template.name}' has no place for a system prompt",
+            where="system_prompt",
+            fix="delete it, or choose another chat_template",
+        )
+    return template.with_system(prompt)

@@ -4,8 +4,9 @@ Text is only ever text: `encode` never yields a control token, whatever the text
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -15,15 +16,16 @@ from typing import Self
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken
 
 from accord.errors import AccordError
+from accord.text.bpe import byte_level_bpe, trained_bpe
+from accord.text.control import control_tokens, with_control
 from accord.text.corpus import encode_by_word
 from accord.text.folder import SpecialTokens, read_folder, write_folder
 from accord.text.patterns import PATTERNS, split_pattern
-from accord.text.templates import TEMPLATES, is_jinja, jinja_of, named_template
-
-_BATCH_CHARACTERS = 1 << 20  # of text held as encodings at a time
+from accord.text.strings import batches, is_text, surrogate
+from accord.text.templates import jinja_of, name_of, named_template, template_of, with_system
 
 
 class Tokenizer:
@@ -74,7 +76,7 @@ class Tokenizer:
             AccordError: No text, a vocabulary too small, a duplicated control token, a bad pattern.
         """
         template = named_template(chat_template)
-        control = _control_tokens(end_token, pad_token, template.control_tokens, special_tokens)
+        control = control_tokens(end_token, pad_token, template.control_tokens, special_tokens)
         merges_end = vocab_size - len(control)
         if merges_end < 256:
             raise AccordError(
@@ -83,16 +85,8 @@ class Tokenizer:
                 where="vocab_size",
                 fix=f"set vocab_size to at least {256 + len(control)}",
             )
-        core = _byte_level_bpe(split_pattern(pattern))
-        core.train_from_iterator(
-            _checked(texts),
-            trainers.BpeTrainer(
-                vocab_size=merges_end,
-                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-                show_progress=False,
-            ),
-        )
-        core.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
+        core = trained_bpe(texts, merges_end, split_pattern(pattern))
+        core = with_control(core, control)
         return cls(core, SpecialTokens(end_token, pad_token), chat_template)
 
     @classmethod
@@ -121,15 +115,66 @@ class Tokenizer:
         """
         changed = copy(self)
         changed.chat_template = template
-        if is_jinja(template):
+        known = template_of(template)
+        if known is None:
             return changed
-        self.require(named_template(template).control_tokens, template)
-        end = TEMPLATES[template].end_token
+        self.require(known.control_tokens, known.name)
+        end = known.end_token
         if end is not None and end != self._special.end:
             bos = self._special.bos or self._special.end
-            changed._special = SpecialTokens(end, self._special.pad, bos, self._special.config)
+            changed._special = replace(self._special, end=end, bos=bos)
             changed.end_id, changed.bos_id = self.token_id(end), self.token_id(bos)
         return changed
+
+    def with_system_prompt(self, prompt: str) -> Self:
+        """The same tokenizer, its chat template putting this system turn where there is none.
+
+        An empty prompt: the template adds none. The saved Jinja text says so too.
+
+        Raises:
+            AccordError: The chat template is none of Accord's, or has no place for a system turn.
+        """
+        known = template_of(self.chat_template) if self.chat_template else None
+        if known is None:
+            raise AccordError(
+                "the system prompt of the model folder's own chat template cannot be changed",
+                where="system_prompt",
+                fix="set chat_template too, or begin the conversations with a system message",
+            )
+        changed = copy(self)
+        changed.chat_template = name_of(with_system(known, prompt).jinja)
+        return changed
+
+    def with_tokens(self, tokens: Iterable[str]) -> Self:
+        """The same tokenizer with these control tokens; those it lacks get the ids after its last.
+
+        Ids that stood keep their meaning: the new tokenizer `extends` this one.
+
+        Raises:
+            AccordError: A token is empty, or ordinary text holds it as a token.
+        """
+        lacking = [token for token in tokens if token not in self.control_tokens]
+        if not lacking:
+            return self
+        core = with_control(self._core, lacking)
+        return type(self)(core, self._special, self.chat_template)
+
+    def with_pad(self, token: str) -> Self:
+        """The same tokenizer padding with this control token, which is added where it lacks it.
+
+        Raises:
+            AccordError: The token begins, ends or closes something, or is no control token.
+        """
+        known = template_of(self.chat_template) if self.chat_template else None
+        used = {self.end_token, self.bos_token, *(known.control_tokens if known else ())}
+        if token in used:
+            raise AccordError(
+                f"the pad token '{token}' has another meaning here: it begins or ends something",
+                where="pad_token",
+                fix="give padding a token of its own, such as <|pad|>",
+            )
+        grown = self.with_tokens([token])
+        return type(self)(grown._core, replace(self._special, pad=token), self.chat_template)
 
     def require(self, tokens: Iterable[str], template: str) -> None:
         """Check that each is a control token here.
@@ -177,7 +222,7 @@ class Tokenizer:
         if parts["normalizer"] or not all(t["special"] for t in parts["added_tokens"]):
             return None
         for preset in PATTERNS.values():
-            like = json.loads(_byte_level_bpe(preset).to_str())["pre_tokenizer"]
+            like = json.loads(byte_level_bpe(preset).to_str())["pre_tokenizer"]
             if parts["pre_tokenizer"] == like:
                 return preset
         return None
@@ -190,11 +235,16 @@ class Tokenizer:
         return sha256("\0".join((self._core.to_str(), repr(named))).encode()).hexdigest()
 
     def same_ids(self, other: "Tokenizer") -> bool:
-        """Whether every id is the same token; chat template and end token may differ."""
+        """Whether every id is the same token, none more; chat template and end token may differ."""
         if self.fingerprint == other.fingerprint:
             return True
-        ids = range(max(len(self), len(other)))
-        return len(self) == len(other) and all(self.decode([i]) == other.decode([i]) for i in ids)
+        return len(self) == len(other) and self.extends(other)
+
+    def extends(self, other: "Tokenizer") -> bool:
+        """Whether every id of `other` is the same token here; there may be more here."""
+        if len(self) < len(other):
+            return False
+        return all(self.decode([i]) == other.decode([i]) for i in range(len(other)))
 
     def token_id(self, token: str) -> int:
         """Id of a token by its text.
@@ -216,15 +266,15 @@ class Tokenizer:
         try:
             return self._core.encode(text, add_special_tokens=False).ids
         except TypeError as error:
-            raise _surrogate(text) from error
+            raise surrogate(text) from error
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, as `encode` gives them."""
         try:
             encoded = self._core.encode_batch_fast(list(texts), add_special_tokens=False)
         except TypeError as error:
-            bad = next((t for t in texts if not _is_text(t)), "")
-            raise _surrogate(bad) from error
+            bad = next((t for t in texts if not is_text(t)), "")
+            raise surrogate(bad) from error
         return [e.ids for e in encoded]
 
     def encode_corpus(self, texts: Iterable[str]) -> list[NDArray[np.uint32]]:
@@ -237,93 +287,10 @@ class Tokenizer:
             return encode_by_word(texts, self._preset, self.encode)
         return [
             np.array(ids, dtype=np.uint32)
-            for batch in _batches(texts)
+            for batch in batches(texts)
             for ids in self.encode_batch(batch)
         ]
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """Text of the ids; bytes that are no UTF-8 become U+FFFD."""
         return self._core.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
-
-
-def _byte_level_bpe(pattern: str) -> tokenizers.Tokenizer:
-    core = tokenizers.Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    core.decoder = decoders.ByteLevel()
-    return core
-
-
-def _control_tokens(
-    end: str, pad: str, of_template: Sequence[str], further: Sequence[str]
-) -> list[str]:
-    if end == pad:
-        raise AccordError(
-            f"the end token and the pad token are both '{end}'",
-            where="pad_token",
-            fix="give them different texts: a padded end token would drop out of the loss",
-        )
-    if pad in of_template:
-        raise AccordError(
-            f"the pad token '{pad}' is also a control token of the chat template",
-            where="pad_token",
-            fix="give padding a token of its own",
-        )
-    tokens = list(dict.fromkeys((end, pad, *of_template)))
-    for token in further:
-        if token in tokens:
-            raise AccordError(
-                f"the control token '{token}' is named twice",
-                where="special_tokens",
-                fix="remove it: end, pad and chat template tokens are there already",
-            )
-        tokens.append(token)
-    if "" in tokens:
-        raise AccordError("a control token is empty", where="special_tokens", fix="name it")
-    return tokens
-
-
-def _checked(texts: Iterable[str]) -> Iterator[str]:
-    seen = False
-    for text in texts:
-        if not _is_text(text):
-            raise _surrogate(text)
-        seen = seen or bool(text)
-        yield text
-    if not seen:
-        raise AccordError(
-            "the tokenizer's corpus is empty", where="data", fix="give sources that hold text"
-        )
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= _BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _surrogate(text: str) -> AccordError:
-    at = next((i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff"), 0)
-    return AccordError(
-        f"the text holds a lone surrogate ({text[at : at + 1]!a}) at character {at}: no UTF-8",
-        fix="read the file as UTF-8 with errors='replace', or drop the row",
-    )

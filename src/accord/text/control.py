@@ -1,0 +1,75 @@
+"""Control tokens: which a tokenizer is trained with, and how it gets further ones."""
+
+from collections.abc import Iterable, Sequence
+
+import tokenizers
+from tokenizers import AddedToken
+
+from accord.errors import AccordError
+
+
+def control_tokens(
+    end: str, pad: str, of_template: Sequence[str], further: Sequence[str]
+) -> list[str]:
+    """The control tokens of a tokenizer to be trained, in the order of their ids.
+
+    Raises:
+        AccordError: One is empty or named twice, or the pad token has another meaning too.
+    """
+    if end == pad:
+        raise AccordError(
+            f"the end token and the pad token are both '{end}'",
+            where="pad_token",
+            fix="give them different texts: a padded end token would drop out of the loss",
+        )
+    if pad in of_template:
+        raise AccordError(
+            f"the pad token '{pad}' is also a control token of the chat template",
+            where="pad_token",
+            fix="give padding a token of its own",
+        )
+    tokens = list(dict.fromkeys((end, pad, *of_template)))
+    for token in further:
+        if token in tokens:
+            raise AccordError(
+                f"the control token '{token}' is named twice",
+                where="special_tokens",
+                fix="remove it: end, pad and chat template tokens are there already",
+            )
+        tokens.append(token)
+    if "" in tokens:
+        raise AccordError("a control token is empty", where="special_tokens", fix="name it")
+    return tokens
+
+
+def with_control(core: tokenizers.Tokenizer, tokens: Iterable[str]) -> tokenizers.Tokenizer:
+    """A copy in which each of the tokens is a control token.
+
+    One that was an added token without being special keeps its id; those that were not there get
+    the ids after the last.
+
+    Raises:
+        AccordError: A token is empty, or the model writes it as an ordinary token, so that text
+            could not be told from control; ids are missing before the vocabulary's end.
+    """
+    changed = tokenizers.Tokenizer.from_str(core.to_str())
+    changed.encode_special_tokens = True
+    size = changed.get_vocab_size(with_added_tokens=True)
+    for token in dict.fromkeys(tokens):
+        if not token:
+            raise AccordError("a control token is empty", fix="name it")
+        known = changed.token_to_id(token)
+        changed.add_special_tokens([AddedToken(token, special=True, normalized=False)])
+        if known is None and changed.token_to_id(token) != size:
+            raise AccordError(
+                f"the tokenizer's ids have gaps: it has {size} tokens, but '{token}' would not be "
+                f"number {size}",
+                fix="give a tokenizer whose ids have no gaps",
+            )
+        size += known is None
+        if changed.token_to_id(token) in changed.encode(token, add_special_tokens=False).ids:
+            raise AccordError(
+                f"'{token}' is an ordinary token of this tokenizer, which any text may hold",
+                fix="choose a text that the vocabulary does not have",
+            )
+    return changed
