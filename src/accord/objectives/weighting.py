@@ -24,7 +24,7 @@ def wpo_weights(mean_logps_R: Tensor) -> Tensor:
     return _pair_products(mean_logps_R).clamp(max=1)
 
 
-def wpo_aligned_weights(mean_aligned_R: Tensor) -> Tensor:
+def aligned_weights(mean_aligned_R: Tensor) -> Tensor:
     """The product over a pair of exp(mean (π - log Σ_v p_v²)), without gradient.
 
     WPO's sampled alignment (arXiv 2406.11827 section 3.2) as TRL's `use_weighting`: a token counts
