@@ -1,7 +1,7 @@
-"""Preference losses against their formulas, in float64, and the traps of the field."""
+"""The preference objective: sums of losses, weights, metrics, groups; the traps of the field."""
 
 import math
-from itertools import product
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,213 +12,229 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.objectives.logprobs import TokenStats, token_logps
 from accord.objectives.loss import Loss
+from accord.objectives.pairs import PairLogps, PairSettings
 from accord.objectives.preference import (
-    LOSSES,
-    PairLogps,
+    GROUPED,
+    ld_weights,
     pair_token_metrics,
     paired,
     preference_loss,
     sequence_logps,
-    with_chosen_nll,
 )
+from accord.objectives.preference_losses import LOSSES
 
+from .cases import F64, leaves, pair, random_pairs
 from .twins import full_logps, gradients, head_case
 
-F64 = torch.float64
-SETTINGS = [
-    {"beta": beta, "label_smoothing": smoothing, "margin_cap": cap}
-    for beta, smoothing, cap in product((0.1, 2.0), (0.0, 0.2), (None, 0.3))
-]
+SMOOTHED = PairSettings(0.5, 0.1)
+REWARDS = ["rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins"]
 
 
-def random_pairs(pairs: int = 7, seed: int = 0) -> PairLogps:
-    generator = torch.Generator().manual_seed(seed)
-    sums = [-5 * torch.rand(pairs, generator=generator, dtype=F64) for _ in range(4)]
-    lengths = [torch.randint(1, 9, (pairs,), generator=generator).to(F64) for _ in range(2)]
-    return PairLogps(sums[0].requires_grad_(), sums[1].requires_grad_(), *sums[2:], *lengths)
-
-
-def pair(chosen: float, rejected: float, ref_chosen: float, ref_rejected: float) -> PairLogps:
-    values = (chosen, rejected, ref_chosen, ref_rejected, 2.0, 4.0)
-    return PairLogps(*(torch.tensor([value], dtype=F64) for value in values))
-
-
-def written_out(
-    name: str,
-    pairs: PairLogps,
-    beta: float,
-    label_smoothing: float,
-    margin_cap: float | None,
-) -> Tensor:
-    """The papers' formulas, one pair at a time, with a plain logarithm of a plain sigmoid."""
-    total = torch.zeros((), dtype=F64)
-    for i in range(len(pairs.chosen_P)):
-        won = pairs.chosen_P[i] - pairs.ref_chosen_P[i]
-        lost = pairs.rejected_P[i] - pairs.ref_rejected_P[i]
-        if name == "sigmoid_norm":
-            won = won / pairs.chosen_lengths_P[i]
-            lost = lost / pairs.rejected_lengths_P[i]
-        x = beta * (won - lost)
-        if margin_cap is not None and x > margin_cap:
-            x = torch.tensor(margin_cap, dtype=F64)
-        right, wrong = 1 / (1 + torch.exp(-x)), 1 / (1 + torch.exp(x))
-        total = total - (1 - label_smoothing) * torch.log(right)
-        total = total - label_smoothing * torch.log(wrong)
-    return total
-
-
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("chosen_settings", SETTINGS, ids=str)
-def test_loss_and_gradient_equal_the_formula(name: str, chosen_settings: dict[str, float]) -> None:
-    pairs = random_pairs()
-    loss = preference_loss(name, pairs, **chosen_settings)  # type: ignore[arg-type]
-    slow = written_out(name, pairs, **chosen_settings)  # type: ignore[arg-type]
-    assert loss.total.item() == pytest.approx(slow.item(), abs=1e-8)
-    assert loss.weight.item() == 7
-    for fast, twin in zip(
-        gradients(loss.total, pairs.chosen_P, pairs.rejected_P),
-        gradients(slow, pairs.chosen_P, pairs.rejected_P),
-        strict=True,
-    ):
-        torch.testing.assert_close(fast, twin, atol=1e-8, rtol=0)
-
-
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("chosen_settings", SETTINGS, ids=str)
-def test_gradcheck(name: str, chosen_settings: dict[str, float]) -> None:
-    pairs = random_pairs()
-
-    def total(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
-        moved = PairLogps(
-            chosen_P,
-            rejected_P,
-            pairs.ref_chosen_P,
-            pairs.ref_rejected_P,
-            pairs.chosen_lengths_P,
-            pairs.rejected_lengths_P,
-        )
-        loss = preference_loss(name, moved, **chosen_settings)  # type: ignore[arg-type]
-        return with_chosen_nll(loss, moved, 0.5).total
-
-    torch.autograd.gradcheck(total, (pairs.chosen_P, pairs.rejected_P))
+def figures(loss: Loss) -> dict[str, float]:
+    return {name: (total / by).item() for name, (total, by) in loss.metrics.items()}
 
 
 def test_numbers_by_hand() -> None:
     # Log-ratios 2 and -2 (lengths 2 and 4): h = 4, per token 1 + 1/2 = 1.5.
     one = pair(-3.0, -8.0, -5.0, -6.0)
-    assert preference_loss("sigmoid", one, beta=0.5).total.item() == pytest.approx(
-        math.log(1 + math.exp(-2))
-    )
-    assert preference_loss("sigmoid_norm", one, beta=2.0).total.item() == pytest.approx(
-        math.log(1 + math.exp(-3))
-    )
-    smoothed = 0.9 * math.log(1 + math.exp(-2)) + 0.1 * math.log(1 + math.exp(2))
-    assert preference_loss(
-        "sigmoid", one, beta=0.5, label_smoothing=0.1
-    ).total.item() == pytest.approx(smoothed)
-    assert preference_loss("sigmoid", one, beta=0.5, margin_cap=1.0).total.item() == pytest.approx(
-        math.log(1 + math.exp(-1))
-    )
+
+    def total(name: str, s: PairSettings) -> float:
+        return preference_loss({name: 1.0}, one, s).total.item()
+
+    assert total("sigmoid", PairSettings(0.5)) == pytest.approx(math.log(1 + math.exp(-2)))
+    assert total("sigmoid_norm", PairSettings(2.0)) == pytest.approx(math.log(1 + math.exp(-3)))
+    expected = 0.9 * math.log(1 + math.exp(-2)) + 0.1 * math.log(1 + math.exp(2))
+    assert total("sigmoid", PairSettings(0.5, 0.1)) == pytest.approx(expected)
+    capped = PairSettings(0.5, margin_cap=1.0)
+    assert total("sigmoid", capped) == pytest.approx(math.log(1 + math.exp(-1)))
+    assert total("ipo", PairSettings(0.5)) == pytest.approx((1.5 - 1) ** 2)
+    assert total("ipo_sum", PairSettings(0.5)) == pytest.approx((4 - 1) ** 2)
+    assert total("hinge", PairSettings(0.2)) == pytest.approx(0.2)
+    assert total("sppo_hard", PairSettings(0.25)) == pytest.approx(0)
+    # Means -1.5 and -2: β 0.5, γ 0.5 leave -0.25; the likelihood term is 1.5.
+    assert total("simpo", PairSettings(0.5)) == pytest.approx(math.log(1 + math.exp(0.25)))
+    assert total("cpo", PairSettings(0.2)) == pytest.approx(math.log(1 + math.exp(-1)) + 1.5)
+    odds = [math.exp(-1.5) / (1 - math.exp(-1.5)), math.exp(-2) / (1 - math.exp(-2))]
+    expected = 1.5 + 0.3 * math.log(1 + odds[1] / odds[0])
+    assert total("orpo", PairSettings(0.3)) == pytest.approx(expected)
 
 
 def test_rewards_and_margins_include_beta() -> None:
-    metrics = preference_loss("sigmoid", pair(-3.0, -8.0, -5.0, -6.0), beta=0.5).metrics
-    found = {name: (value.item(), by.item()) for name, (value, by) in metrics.items()}
-    assert found == {
-        "loss": (pytest.approx(math.log(1 + math.exp(-2))), 1),
-        "rewards/chosen": (1.0, 1),
-        "rewards/rejected": (-1.0, 1),
-        "rewards/accuracies": (1.0, 1),
-        "rewards/margins": (2.0, 1),
-        "logps/chosen": (-3.0, 1),
-        "logps/rejected": (-8.0, 1),
+    loss = preference_loss({"sigmoid": 1.0}, pair(-3.0, -8.0, -5.0, -6.0), PairSettings(0.5))
+    assert all(by.item() == 1 for _, by in loss.metrics.values())
+    assert figures(loss) == {
+        "loss": pytest.approx(math.log(1 + math.exp(-2))),
+        "rewards/chosen": 1.0,
+        "rewards/rejected": -1.0,
+        "rewards/accuracies": 1.0,
+        "rewards/margins": 2.0,
+        "logps/chosen": -3.0,
+        "logps/rejected": -8.0,
     }
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_policy_equal_to_reference_loses_log_two_and_ties_are_wrong(
-    name: str, smoothing: float
-) -> None:
+def test_rewards_without_a_reference_are_of_the_policy_alone() -> None:
+    one = pair(-3.0, -8.0, 0.0, 0.0)
+    found = {
+        name: figures(preference_loss(losses, one, PairSettings(0.5)))
+        for name, losses in {
+            "cpo": {"cpo": 1.0},
+            "simpo": {"sft": 0.2, "simpo": 1.0},
+            "orpo": {"orpo": 1.0},
+            "sft": {"sft": 1.0},
+            "mixed": {"simpo": 1.0, "sigmoid": 1.0},
+        }.items()
+    }
+    sums, means = ([-1.5, -4.0, 1.0, 2.5], [-3.0, -8.0]), ([-0.75, -1.0, 1.0, 0.25], [-1.5, -2.0])
+    expected = {"cpo": sums, "simpo": means, "orpo": means, "sft": sums, "mixed": sums}
+    for name, (rewards, logps) in expected.items():
+        assert [found[name][metric] for metric in REWARDS] == rewards
+        assert [found[name][f"logps/{side}"] for side in ("chosen", "rejected")] == logps
+    assert {name for name in found if "nll_loss" in found[name]} == {"cpo", "simpo", "orpo", "sft"}
+    assert {name for name in found if "log_odds_ratio" in found[name]} == {"orpo"}
+    assert found["orpo"]["nll_loss"] == 1.5
+    odds = math.log(math.exp(-1.5) / (1 - math.exp(-1.5)) / math.exp(-2) * (1 - math.exp(-2)))
+    assert found["orpo"]["log_odds_chosen"] == pytest.approx(odds)
+    assert found["orpo"]["log_odds_ratio"] == pytest.approx(-math.log(1 + math.exp(-odds)))
+
+
+def test_a_tie_is_not_accurate() -> None:
+    tied = pair(-3.0, -4.0, -1.0, -2.0)
+    for name in LOSSES:
+        found = figures(preference_loss({name: 1.0}, tied, SMOOTHED))
+        assert found["rewards/margins"] == 0 or LOSSES[name].reward is not LOSSES["sigmoid"].reward
+        assert found["rewards/accuracies"] == float(found["rewards/margins"] > 0)
+    assert figures(preference_loss({"sigmoid": 1}, tied, SMOOTHED))["rewards/accuracies"] == 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    weights=st.dictionaries(
+        st.sampled_from(sorted(LOSSES)), st.floats(0.1, 3), min_size=2, max_size=4
+    ),
+    seed=st.integers(0, 99),
+)
+def test_losses_add_up_by_weight(weights: dict[str, float], seed: int) -> None:
+    pairs = random_pairs(5, seed)
+    loss = preference_loss(weights, pairs, SMOOTHED)
+    each = {name: preference_loss({name: 1.0}, pairs, SMOOTHED) for name in weights}
+    expected = sum(weight * each[name].total for name, weight in weights.items())
+    torch.testing.assert_close(loss.total, expected)
+    assert loss.metrics["loss"][0].item() == loss.total.item()
+    for name in weights:
+        torch.testing.assert_close(loss.metrics[f"loss/{name}"], each[name].metrics["loss"])
+    found, twin = (
+        torch.autograd.grad(total, leaves(pairs), allow_unused=True, materialize_grads=True)
+        for total in (loss.total, expected)
+    )
+    torch.testing.assert_close(found, twin)
+
+
+def test_one_loss_alone_has_no_part_of_its_name() -> None:
+    loss = preference_loss({"sigmoid": 2.0}, random_pairs(), SMOOTHED)
+    assert "loss/sigmoid" not in loss.metrics
+    with pytest.raises(ValueError, match="at least one"):
+        preference_loss({}, random_pairs(), SMOOTHED)
+
+
+def test_a_weight_scales_its_pair_s_loss_and_gradient_and_gets_none() -> None:
     pairs = random_pairs()
-    same = PairLogps(
-        pairs.chosen_P,
-        pairs.rejected_P,
-        pairs.chosen_P.detach(),
-        pairs.rejected_P.detach(),
-        pairs.chosen_lengths_P,
-        pairs.rejected_lengths_P,
-    )
-    loss = preference_loss(name, same, beta=0.7, label_smoothing=smoothing)
-    assert loss.total.item() == pytest.approx(7 * math.log(2), abs=1e-12)
-    assert loss.metrics["rewards/accuracies"][0].item() == 0
-    assert loss.metrics["rewards/margins"][0].item() == 0
+    weight = torch.linspace(0, 1.5, 7, dtype=F64, requires_grad=True)
+    for name in ("sigmoid", "sft", "bco_pair"):
+        loss = preference_loss({name: 1.0}, pairs, SMOOTHED, weight)
+        plain_P = LOSSES[name].function(pairs, SMOOTHED)
+        torch.testing.assert_close(loss.total, (weight.detach() * plain_P).sum())
+        assert loss.weight.item() == 7
+        grads = gradients(loss.total, pairs.chosen_P)[0]
+        torch.testing.assert_close(
+            grads, weight.detach() * gradients(plain_P.sum(), leaves(pairs)[0])[0]
+        )
+        with pytest.raises(RuntimeError, match="not have been used"):
+            gradients(preference_loss({name: 1.0}, pairs, SMOOTHED, weight).total, weight)
 
 
-@settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 999), beta=st.floats(0.01, 5), name=st.sampled_from(sorted(LOSSES)))
-def test_swapping_the_responses_negates_h(seed: int, beta: float, name: str) -> None:
-    a = random_pairs(1, seed)
-    b = PairLogps(
-        a.rejected_P,
-        a.chosen_P,
-        a.ref_rejected_P,
-        a.ref_chosen_P,
-        a.rejected_lengths_P,
-        a.chosen_lengths_P,
-    )
-    one, two = (preference_loss(name, pairs, beta=beta) for pairs in (a, b))
-    margins = (one.metrics["rewards/margins"][0], two.metrics["rewards/margins"][0])
-    torch.testing.assert_close(margins[0], -margins[1])
-    # -log σ(x) and -log σ(-x) differ by x and nothing else.
-    ratios = (a.chosen_P - a.ref_chosen_P, a.rejected_P - a.ref_rejected_P)
-    if name == "sigmoid_norm":
-        ratios = (ratios[0] / a.chosen_lengths_P, ratios[1] / a.rejected_lengths_P)
-    x = beta * (ratios[0] - ratios[1]).sum()
-    torch.testing.assert_close(two.total - one.total, x, atol=1e-10, rtol=1e-8)
+def test_a_weight_of_sorted_losses_stays_with_its_pair() -> None:
+    """Only what pairs of weight 1 have a hand in gives gradient."""
+    pairs = random_pairs()
+    weight = torch.zeros(7, dtype=F64)
+    weight[2] = 1
+    for name in ("aot", "aot_unpaired"):
+        total = preference_loss({name: 1.0}, pairs, SMOOTHED, weight).total
+        grad = gradients(total, pairs.chosen_P)[0]
+        assert grad[2] != 0
+    aot = gradients(preference_loss({"aot": 1}, pairs, SMOOTHED, weight).total, pairs.chosen_P)[0]
+    assert (aot != 0).sum() == 1
+    ones = torch.ones(7, dtype=F64)
+    for name in ("aot", "aot_unpaired"):
+        totals = [preference_loss({name: 1}, pairs, SMOOTHED, w).total for w in (None, ones)]
+        torch.testing.assert_close(*totals)
 
 
-def test_a_pair_past_its_cap_gives_no_gradient() -> None:
-    pairs = pair(-3.0, -8.0, -5.0, -6.0)
-    pairs.chosen_P.requires_grad_()
-    capped = preference_loss("sigmoid", pairs, beta=0.5, margin_cap=1.9).total
-    free = preference_loss("sigmoid", pairs, beta=0.5, margin_cap=2.1).total
-    assert gradients(capped, pairs.chosen_P)[0].item() == 0
-    assert gradients(free, pairs.chosen_P)[0].item() < 0
+def test_groups_take_their_own_pairs_and_none_where_there_are_none() -> None:
+    pairs = random_pairs(5, seed=4)
+    own = torch.tensor([True, False, True, True, False])
+    groups = {"source:a": own, "source:b": ~own, "language:ko": torch.zeros(5)}
+    weight = torch.rand(5, generator=torch.Generator().manual_seed(0), dtype=F64)
+    loss = preference_loss({"sigmoid": 1.0, "sft": 0.3}, pairs, SMOOTHED, weight, groups)
+    part = PairLogps(*(getattr(pairs, field.name)[own] for field in fields(pairs)[:6]))
+    alone = preference_loss({"sigmoid": 1.0, "sft": 0.3}, part, SMOOTHED, weight[own])
+    for name in GROUPED:
+        torch.testing.assert_close(loss.metrics[f"{name}/source:a"], alone.metrics[name])
+        total, by = loss.metrics[f"{name}/language:ko"]
+        assert (total.item(), by.item()) == (0, 0)
+        torch.testing.assert_close(
+            loss.metrics[f"{name}/source:a"][0] + loss.metrics[f"{name}/source:b"][0],
+            loss.metrics[name][0],
+        )
+    plain = preference_loss({"sigmoid": 1.0, "sft": 0.3}, pairs, SMOOTHED, weight)
+    assert len(loss.metrics) == len(plain.metrics) + 3 * len(GROUPED)
+    assert not any(value.requires_grad for pair_ in loss.metrics.values() for value in pair_)
 
 
-def test_chosen_nll_is_a_mean_over_tokens_then_over_pairs() -> None:
+def test_a_pair_that_is_not_a_number_spoils_its_own_group_only() -> None:
+    pairs = random_pairs(3)
+    broken = replace(pairs, ref_chosen_P=torch.tensor([float("nan"), -1.0, -2.0], dtype=F64))
+    first = torch.tensor([True, False, False])
+    groups = {"source:a": first, "source:b": ~first}
+    found = figures(preference_loss({"sigmoid": 1.0}, broken, SMOOTHED, None, groups))
+    assert math.isnan(found["loss/source:a"])
+    assert math.isfinite(found["loss/source:b"])
+
+
+def test_nll_is_a_mean_over_tokens_then_over_pairs() -> None:
     pairs = PairLogps(
         *(torch.tensor(row, dtype=F64) for row in ([-6.0, -1.0], [-2.0, -2.0])),
         *(torch.zeros(2, dtype=F64) for _ in range(2)),
         *(torch.tensor(row, dtype=F64) for row in ([3.0, 1.0], [1.0, 1.0])),
     )
-    plain = preference_loss("sigmoid", pairs)
-    loss = with_chosen_nll(plain, pairs, 0.5)
-    assert loss.metrics["nll_loss"][0].item() == 2 + 1
+    plain = preference_loss({"sigmoid": 1.0}, pairs, SMOOTHED)
+    loss = preference_loss({"sigmoid": 1.0, "sft": 0.5}, pairs, SMOOTHED)
+    assert loss.metrics["nll_loss"][0].item() == loss.metrics["loss/sft"][0].item() == 2 + 1
     assert loss.total.item() == pytest.approx(plain.total.item() + 0.5 * 3)
-    assert loss.metrics["loss"][0].item() == loss.total.item()
     assert loss.weight.item() == 2
 
 
-def test_an_empty_response_gives_numbers() -> None:
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_empty_response_gives_numbers(name: str) -> None:
     logps_S = torch.tensor([-1.0, -2.0], dtype=F64, requires_grad=True)
     sums, lengths = sequence_logps(logps_S, torch.tensor([0, 0]), 4)
     assert sums.tolist() == [-3.0, 0.0, 0.0, 0.0] and lengths.tolist() == [2.0, 0.0, 0.0, 0.0]
-    for name in LOSSES:
-        pairs = paired(*sequence_logps(logps_S, torch.tensor([0, 0]), 4), torch.zeros(4))
-        loss = with_chosen_nll(preference_loss(name, pairs, beta=0.5), pairs, 1.0)
-        assert math.isfinite(loss.total.item())
-        assert gradients(loss.total, logps_S)[0].isfinite().all()
+    loss = preference_loss({name: 1.0}, paired(sums, lengths, torch.zeros(4)), SMOOTHED)
+    assert math.isfinite(loss.total.item())
+    assert all(math.isfinite(value) for value in figures(loss).values())
+    assert gradients(loss.total, logps_S)[0].isfinite().all()
 
 
 def test_no_tokens_at_all() -> None:
     sums, lengths = sequence_logps(torch.zeros(0), torch.zeros(0, dtype=torch.long), 2)
     assert sums.tolist() == [0.0, 0.0] and lengths.tolist() == [0.0, 0.0]
+    assert ld_weights(torch.zeros(0, dtype=torch.long), lengths, 0.5).tolist() == []
 
 
 def test_sequences_alternate_chosen_and_rejected() -> None:
-    pairs = paired(torch.arange(4.0), torch.arange(4.0) + 10, torch.arange(4.0) + 20)
+    pairs = paired(
+        torch.arange(4.0), torch.arange(4.0) + 10, torch.arange(4.0) + 20, torch.arange(4.0) + 30
+    )
     assert [part.tolist() for part in vars(pairs).values()] == [
         [0.0, 2.0],
         [1.0, 3.0],
@@ -226,10 +242,26 @@ def test_sequences_alternate_chosen_and_rejected() -> None:
         [21.0, 23.0],
         [10.0, 12.0],
         [11.0, 13.0],
+        [30.0, 32.0],
     ]
     for sums, reference in ((3, 3), (4, 2)):
         with pytest.raises(ValueError, match="even number of sequences"):
             paired(torch.zeros(sums), torch.zeros(sums), torch.zeros(reference))
+
+
+def test_tails_past_the_shorter_response_weigh_alpha() -> None:
+    # Sequences of 3 and 5, 2 and 0, 1 and 1 tokens, the second before the first.
+    sequence = torch.tensor([1, 1, 1, 1, 1, 0, 0, 0, 2, 2, 5, 4])
+    lengths = torch.tensor([3, 5, 2, 0, 1, 1], dtype=F64)
+    weight = ld_weights(sequence, lengths, 0.3)
+    assert weight.tolist() == [1, 1, 1, 0.3, 0.3, 1, 1, 1, 0.3, 0.3, 1, 1]
+    logps = torch.full((12,), -1.0, dtype=F64, requires_grad=True)
+    sums, counted = sequence_logps(logps, sequence, 6, weight)
+    assert sums.tolist() == pytest.approx([-3, -3.6, -0.6, 0, -1, -1])
+    assert torch.equal(counted, lengths)
+    torch.testing.assert_close(gradients(sums.sum(), logps)[0], weight)
+    whole, _ = sequence_logps(logps, sequence, 6, ld_weights(sequence, lengths, 1.0))
+    assert torch.equal(whole, sequence_logps(logps, sequence, 6)[0])
 
 
 def test_token_metrics_take_accuracy_from_chosen_tokens_only() -> None:
@@ -241,7 +273,7 @@ def test_token_metrics_take_accuracy_from_chosen_tokens_only() -> None:
 
 def test_an_unknown_loss_is_named_with_its_neighbour() -> None:
     with pytest.raises(AccordError) as error:
-        preference_loss("sigmod", random_pairs())
+        preference_loss({"sigmod": 1.0}, random_pairs(), SMOOTHED)
     assert error.value.what == "unknown preference loss 'sigmod'"
     assert error.value.fix == "did you mean 'sigmoid'?"
 
@@ -252,7 +284,7 @@ def through_the_head(
     logps, _ = token_logps(hidden, head, target, chunk=5)
     sums, lengths = sequence_logps(logps, sequence, len(reference))
     pairs = paired(sums, lengths, reference)
-    return with_chosen_nll(preference_loss("sigmoid_norm", pairs, beta=1.5), pairs, 0.2)
+    return preference_loss({"sigmoid_norm": 1.0, "sft": 0.2}, pairs, PairSettings(1.5))
 
 
 def test_two_micro_batches_sum_to_the_whole_through_the_head() -> None:

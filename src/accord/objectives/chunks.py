@@ -161,7 +161,7 @@ class ChunkSoftmax:
         lse_C = top_C - probs_CV.amax(1).log_()
         at_target_C = wide_CV.gather(1, target_C[:, None]).squeeze(1)
         correct_C = (at_target_C >= top_C).to(wide_CV.dtype)
-        entropy_C = lse_C - wide_CV.mul_(probs_CV).sum(1)
+        entropy_C = lse_C - torch.linalg.vecdot(wide_CV, probs_CV)
         logp_C = at_target_C - lse_C
         if self.limits is not None:
             lowest = floor(wide_CV)

@@ -96,7 +96,7 @@ def label_loss(
     name: str,
     labels: LabelLogps,
     settings: LabelSettings,
-    kl: float | Tensor,
+    kl: float,
     groups: Mapping[str, Tensor] | None = None,
 ) -> Loss:
     """Sum over responses of the loss called `name`, to be divided by the number of responses.
@@ -110,7 +110,7 @@ def label_loss(
         name: A name in `LABEL_LOSSES`.
         labels: Log-probabilities and labels.
         settings: What the loss may be tuned by.
-        kl: z0 in nats, of the whole step and not below 0; no gradient goes through it.
+        kl: z0 in nats, of the whole step and not below 0.
         groups: Name such as `source:hh_rlhf` to a mask [R]; `loss` and the rewards are also given
             over each group's responses as `<metric>/<group>`.
 
@@ -120,12 +120,12 @@ def label_loss(
     """
     if name not in LABEL_LOSSES:
         raise AccordError(f"unknown label loss '{name}'", fix=did_you_mean(name, LABEL_LOSSES))
-    if not 0 <= float(kl) < math.inf:
-        raise ValueError(f"kl must be a number not below 0, not {float(kl)}")
+    if not 0 <= kl < math.inf:
+        raise ValueError(f"kl must be a number not below 0, not {kl}")
     beta, wanted_R = settings.beta, labels.wanted_R.bool()
     reward_R = beta * (labels.logps_R - labels.ref_R.to(labels.logps_R.dtype))
     z0, one, desirable, undesirable = reward_R.detach().new_tensor(
-        [float(kl), 1.0, settings.desirable_weight, settings.undesirable_weight]
+        [kl, 1.0, settings.desirable_weight, settings.undesirable_weight]
     )
     sign_R = torch.where(wanted_R, one, -one)
     one_R = LABEL_LOSSES[name].function(reward_R, sign_R, beta * z0)
