@@ -118,8 +118,9 @@ class Row:
         contenders: Who does it.
         steps: Steps of each in one round.
         rounds: Measured rounds; one more warms up.
-        targets: (ours, peer, ratio of performance.md).
+        targets: (ours, peer, ratio that was asked for; none: only compared).
         remarks: Sentences below the table, on what a contender does or leaves out.
+        beside: (ours, peer): compared in one column, where every one of ours has its own peer.
     """
 
     key: str
@@ -128,8 +129,9 @@ class Row:
     contenders: Sequence[Contender]
     steps: int
     rounds: int
-    targets: Sequence[tuple[str, str, float]] = ()
+    targets: Sequence[tuple[str, str, float | None]] = ()
     remarks: Sequence[str] = ()
+    beside: Sequence[tuple[str, str]] = ()
 
 
 @dataclass

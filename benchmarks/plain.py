@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 
 class Layer(nn.Module):
-    def __init__(self, width: int, heads: int, inner: int) -> None:
+    def __init__(self, width: int, heads: int, key_heads: int, inner: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.key_heads = heads, key_heads
+        keys = width // heads * key_heads
         self.input_layernorm = nn.RMSNorm(width, 1e-5)
         self.post_attention_layernorm = nn.RMSNorm(width, 1e-5)
-        sizes = {"q": (width, width), "k": (width, width), "v": (width, width), "o": (width, width)}
+        sizes = {"q": (width, width), "k": (width, keys), "v": (width, keys), "o": (width, width)}
         self.self_attn = nn.ModuleDict(
             {f"{n}_proj": nn.Linear(*size, bias=False) for n, size in sizes.items()}
         )
@@ -28,11 +29,13 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         h, attn, mlp = self.input_layernorm(x), self.self_attn, self.mlp
         q, k, v = (
-            attn[f"{n}_proj"](h).unflatten(-1, (self.heads, -1)).transpose(1, 2) for n in "qkv"
+            attn[f"{n}_proj"](h).unflatten(-1, (heads, -1)).transpose(1, 2)
+            for n, heads in zip("qkv", (self.heads, self.key_heads, self.key_heads), strict=True)
         )
-        mixed = F.scaled_dot_product_attention(
-            rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True
-        )
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if self.heads > self.key_heads:
+            k, v = (x.repeat_interleave(self.heads // self.key_heads, 1) for x in (k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + attn["o_proj"](mixed.transpose(1, 2).flatten(2))
         h = self.post_attention_layernorm(x)
         return x + mlp["down_proj"](F.silu(mlp["gate_proj"](h)) * mlp["up_proj"](h))
@@ -48,9 +51,10 @@ class Llama(nn.Module):
         super().__init__()
         config = json.loads((Path(folder) / "config.json").read_text())
         width, self.heads = config["hidden_size"], config["num_attention_heads"]
+        self.theta = config["rope_theta"]
         self.embed_tokens = nn.Embedding(config["vocab_size"], width)
         self.layers = nn.ModuleList(
-            Layer(width, self.heads, config["intermediate_size"])
+            Layer(width, self.heads, config["num_key_value_heads"], config["intermediate_size"])
             for _ in range(config["num_hidden_layers"])
         )
         self.norm = nn.RMSNorm(width, 1e-5)
@@ -61,7 +65,7 @@ class Llama(nn.Module):
         """Logits, [B, T, V]."""
         x = self.embed_tokens(ids)
         size = x.shape[-1] // self.heads
-        frequency = 10_000.0 ** (-torch.arange(0, size, 2) / size)
+        frequency = self.theta ** (-torch.arange(0, size, 2) / size)
         angle = torch.arange(ids.shape[1])[:, None] * frequency
         for layer in self.layers:
             x = layer(x, angle.cos(), angle.sin())

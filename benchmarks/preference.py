@@ -10,20 +10,28 @@ from harness import Contender, Gate, Row
 from pretraining import GatedSource, settings
 
 BATCHES, BETA = 4, 0.1
+TUNED = {"precompute_ref_log_probs": True, "gradient_checkpointing": False}
+"""TRL's settings with the reference computed once and no activation computed twice."""
 
 
-def word_tokenizer() -> Any:
+def word_tokenizer(vocabulary: int = work.VOCABULARY) -> Any:
     """Token n is the word `n`, so that TRL's tokenizing gives back the ids the others get."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = {"<pad>": 0, "<end>": 1} | {f"{n}": n for n in range(2, work.VOCABULARY)}
+    words = {"<pad>": 0, "<end>": 1} | {f"{n}": n for n in range(2, vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
 
 
-def trl(gate: Gate, folder: str, **chosen: Any) -> None:
+def trl(
+    gate: Gate,
+    folder: str,
+    sizes: work.PairSizes = work.STUDY_PAIRS,
+    batches: int = BATCHES,
+    **chosen: Any,
+) -> None:
     """DPOTrainer itself: its collator, its loop, its metrics; nothing is saved or reported."""
     from datasets import Dataset, disable_progress_bars
     from transformers import PrinterCallback, TrainerCallback
@@ -35,6 +43,11 @@ def trl(gate: Gate, folder: str, **chosen: Any) -> None:
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             gate.step()
 
+        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+            if "loss" in logs:
+                gate.note("first_loss", logs["loss"])
+                gate.note("first_grad_norm", logs["grad_norm"])
+
     class Timed(DPOTrainer):
         def _precompute_ref_logps(self, *args: Any, **named: Any) -> Any:
             gate.note("reference_pairs", len(pairs))
@@ -44,7 +57,7 @@ def trl(gate: Gate, folder: str, **chosen: Any) -> None:
     def text(ids: list[int]) -> str:
         return " ".join(map(str, ids))
 
-    pairs = [pair for batch in work.pair_batches(BATCHES) for pair in batch]
+    pairs = [pair for batch in work.pair_batches(batches, sizes) for pair in batch]
     rows = {
         "prompt": [text(p.prompt) for p in pairs],
         "chosen": [f" {text(p.chosen[:-1])} <end>" for p in pairs],
@@ -58,7 +71,8 @@ def trl(gate: Gate, folder: str, **chosen: Any) -> None:
             save_strategy="no",
             disable_tqdm=True,
             max_steps=GatedSource.steps,
-            per_device_train_batch_size=work.BATCH,
+            logging_first_step=True,
+            per_device_train_batch_size=sizes.batch,
             train_sampling_strategy="sequential",
             beta=BETA,
             **chosen,
@@ -67,7 +81,7 @@ def trl(gate: Gate, folder: str, **chosen: Any) -> None:
             folder,
             args=config,
             train_dataset=Dataset.from_dict(rows),
-            processing_class=word_tokenizer(),
+            processing_class=word_tokenizer(sizes.vocabulary),
             callbacks=[AtGate()],
         )
         trainer.remove_callback(PrinterCallback)
@@ -77,7 +91,12 @@ def trl(gate: Gate, folder: str, **chosen: Any) -> None:
         trainer.train()
 
 
-def plain(gate: Gate, folder: str) -> None:
+def plain(
+    gate: Gate,
+    folder: str,
+    sizes: work.PairSizes = work.STUDY_PAIRS,
+    batches: int = BATCHES,
+) -> None:
     """Pad, run policy and frozen reference on all sequences, log_softmax, gather, sum."""
     import torch
     import torch.nn.functional as F
@@ -91,7 +110,7 @@ def plain(gate: Gate, folder: str) -> None:
         longest = max(map(len, sequences))
         ids = torch.tensor([s + [0] * (longest - len(s)) for s in sequences])
         scored = torch.tensor(
-            [[work.PROMPT <= i < len(s) for i in range(1, longest)] for s in sequences]
+            [[sizes.prompt <= i < len(s) for i in range(1, longest)] for s in sequences]
         )
         return ids, scored
 
@@ -100,7 +119,7 @@ def plain(gate: Gate, folder: str) -> None:
         return (logps.gather(-1, ids[:, 1:, None]).squeeze(-1) * scored).sum(-1)
 
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True)
-    for batch in cycle(work.pair_batches(BATCHES)):
+    for batch in cycle(work.pair_batches(batches, sizes)):
         gate.step()
         ids, scored = padded(batch)
         with torch.no_grad():
@@ -108,47 +127,54 @@ def plain(gate: Gate, folder: str) -> None:
         ratio = summed(policy, ids, scored) - at_reference
         loss = -F.logsigmoid(BETA * (ratio[0::2] - ratio[1::2])).mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         gate.note("first_loss", loss.item())
+        gate.note("first_grad_norm", norm.item())
 
 
-def accord(gate: Gate, folder: str, precision: str, compile: bool = False) -> None:
+def accord(
+    gate: Gate,
+    folder: str,
+    precision: str,
+    sizes: work.PairSizes = work.STUDY_PAIRS,
+    batches: int = BATCHES,
+    compile: bool = False,
+) -> None:
     """The preference stage's own step and reference, in the real Trainer."""
-    import torch
     from rich.console import Console
 
     from accord.checkpoint.folder import load_model, model_fingerprint
     from accord.config.stages import PreferenceStage
     from accord.data.packing import Example, Response, collate
-    from accord.stages.reference import with_reference
+    from accord.stages.reference import Reference
     from accord.stages.steps import preference_step
     from accord.train import Trainer
+    from accord.train.precision import DTYPES
 
     def response(ids: list[int]) -> Response:
         return Response(tuple(ids), (True,) * len(ids))
 
     examples = [
         Example(tuple(p.prompt), (response(p.chosen), response(p.rejected)))
-        for batch in work.pair_batches(BATCHES)
+        for batch in work.pair_batches(batches, sizes)
         for p in batch
     ]
-    config = PreferenceStage(
-        **{"from": folder}, beta=BETA, **settings(precision, compile, work.BATCH)
-    )
+    size = sizes.batch
+    config = PreferenceStage(**{"from": folder}, beta=BETA, **settings(precision, compile, size))
     with tempfile.TemporaryDirectory() as kept:
-        reference = load_model(folder, {"bf16": torch.bfloat16}.get(precision, torch.float32))
-        mark = model_fingerprint(folder)
+        model = load_model(folder, DTYPES[precision]).eval()
+        reference = Reference(model, model_fingerprint(folder))
         gate.note("reference_pairs", len(examples))
         with gate.phase("reference"):
-            examples = with_reference(examples, reference, mark, Path(kept))
-        size = work.BATCH
-        batches = [examples[i : i + size] for i in range(0, len(examples), size)]
+            examples = reference.on_disk(examples, Path(kept))
+        del model, reference
+        rows = [examples[i : i + size] for i in range(0, len(examples), size)]
         Trainer(
             load_model(folder),
             preference_step(config),
-            GatedSource(gate, batches, collate, Path(kept)),
+            GatedSource(gate, rows, collate, Path(kept)),
             config,
             Path(kept),
             console=Console(quiet=True),
@@ -159,7 +185,7 @@ def accord(gate: Gate, folder: str, precision: str, compile: bool = False) -> No
 def row(folder: Path, quick: bool, compile: bool = False) -> Row:
     """The study model, 8 pairs a step."""
     here = {"folder": work.write_model(folder / "study", work.STUDY)}
-    tuned = {**here, "precompute_ref_log_probs": True, "gradient_checkpointing": False}
+    tuned = {**here, **TUNED}
     contenders = [
         Contender("TRL default", trl, work.BATCH, here),
         Contender("TRL tuned fp32", trl, work.BATCH, {**tuned, "bf16": False}),
@@ -178,5 +204,10 @@ def row(folder: Path, quick: bool, compile: bool = False) -> Row:
         contenders,
         steps=1 if quick else BATCHES,
         rounds=2 if quick else 4,
-        targets=[("accord bf16", "TRL default", 20.0), ("accord bf16", "plain loop fp32", 10.0)],
+        targets=[
+            ("accord bf16", "TRL default", 20.0),
+            ("accord bf16", "TRL tuned fp32", 12.0),
+            ("accord bf16", "TRL tuned bf16", 12.0),
+            ("accord bf16", "plain loop fp32", 8.0),
+        ],
     )

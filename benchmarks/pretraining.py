@@ -23,10 +23,11 @@ def loop(gate: Gate, model: Any, loss_of: Callable[[Any], Any], batches: list[An
         gate.step()
         loss = loss_of(batch)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         gate.note("first_loss", loss.item())
+        gate.note("first_grad_norm", norm.item())
 
 
 def transformers(gate: Gate, folder: str, sizes: dict[str, int], bf16: bool) -> None:
@@ -73,7 +74,8 @@ class GatedSource:
         """The rows of a step, once the gate opens."""
         if step == 1:
             first, _, _ = self._log.read_text().partition("\n")
-            self._gate.note("first_loss", json.loads(first)["loss"])
+            for note, name in (("first_loss", "loss"), ("first_grad_norm", "grad_norm")):
+                self._gate.note(note, json.loads(first)[name])
         self._gate.step()
         return self._batches[step % len(self._batches)]
 

@@ -30,11 +30,14 @@ def rows(compile: bool) -> dict[str, Callable[[Path, bool], Any]]:
     import grpo
     import head
     import preference
+    import preference_rows
     import pretraining
 
     return {
         "pretraining": partial(pretraining.row, compile=compile),
         "dpo": partial(preference.row, compile=compile),
+        "dpo-smollm2": preference_rows.chat_row,
+        "dpo-growth": preference_rows.growth_row,
         "grpo": grpo.row,
         "generation-1": partial(generation.row, 1, 3.0),
         "generation-8": partial(generation.row, 8, 5.0),

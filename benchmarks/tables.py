@@ -38,6 +38,7 @@ def to_json(row: Row, measured: Mapping[str, Measured]) -> dict[str, Any]:
         "title": row.title,
         "unit": row.unit,
         "remarks": list(row.remarks),
+        "beside": list(row.beside),
         "contenders": {name: vars(found) for name, found in measured.items()},
         "targets": [
             {
@@ -57,9 +58,9 @@ def to_json(row: Row, measured: Mapping[str, Measured]) -> dict[str, Any]:
 def from_json(key: str, held: Mapping[str, Any]) -> tuple[Row, dict[str, Measured]]:
     """What `to_json` gave, without the contenders' code."""
     targets = [(t["ours"], t["peer"], t["target"]) for t in held["targets"]]
-    # results that were measured before rows had remarks have none
-    remarks = held.get("remarks", ())
-    row = Row(key, held["title"], held["unit"], (), 0, 0, targets, remarks)
+    # results that were measured before rows had them have none
+    remarks, beside = held.get("remarks", ()), [tuple(pair) for pair in held.get("beside", ())]
+    row = Row(key, held["title"], held["unit"], (), 0, 0, targets, remarks, beside)
     return row, {name: Measured(**found) for name, found in held["contenders"].items()}
 
 
@@ -76,6 +77,7 @@ def is_ours(name: str) -> bool:
 def columns(row: Row, measured: Mapping[str, Measured]) -> list[str]:
     """The table's header: a ratio to each peer."""
     peers = [f"x {name}" for name in measured if not is_ours(name)] if row.targets else []
+    peers += ["x the line above"] if row.beside else []
     return ["", f"{row.unit}/s", "slowest to fastest", *peers, "peak MiB (in steps)"]
 
 
@@ -86,7 +88,7 @@ def lines(row: Row, measured: Mapping[str, Measured]) -> list[list[str]]:
     found = []
     for name, figures in measured.items():
         if figures.error:
-            found.append([name, "failed", *[""] * (len(peers) + 2)])
+            found.append([name, "failed", *[""] * (len(columns(row, measured)) - 2)])
             continue
         ratios = []
         for peer in peers:
@@ -94,6 +96,10 @@ def lines(row: Row, measured: Mapping[str, Measured]) -> list[list[str]]:
             goal = targets.get((name, peer))
             words = "" if value is None else f"{value:.1f}"
             ratios.append(words + (f" (target {goal:g})" if goal and words else ""))
+        if row.beside:
+            own = dict(row.beside).get(name)
+            value = ratio_of(figures, measured[own]) if own else None
+            ratios.append("" if value is None else f"{value:.1f}")
         spread = f"{number(min(figures.rates))} to {number(max(figures.rates))}"
         grown = (figures.peak_bytes - figures.loaded_bytes) // MIB
         memory = f"{figures.peak_bytes // MIB:,} ({grown:,})"
@@ -106,7 +112,7 @@ def notes(row: Row, measured: Mapping[str, Measured]) -> list[str]:
     said = [*row.remarks]
     for name, figures in measured.items():
         took = figures.notes.get("reference_seconds")
-        if took and figures.rates:
+        if took and figures.rates and not row.beside:
             pairs = figures.notes["reference_pairs"]
             rate = pairs / (pairs / figures.median + took)
             said.append(
@@ -123,9 +129,11 @@ def notes(row: Row, measured: Mapping[str, Measured]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Three digits and thousands in groups."""
+    """Two or three digits and thousands in groups."""
     if math.isnan(value):
         return "-"
+    if value < 1:
+        return f"{value:.2f}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 

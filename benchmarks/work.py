@@ -19,6 +19,41 @@ STUDY: dict[str, Any] = {
 """The 1.5 M study model: Llama style, tied."""
 
 
+SMOLLM2: dict[str, Any] = {
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "intermediate_size": 1536,
+    "max_position_embeddings": 8192,
+    "rope_theta": 100_000.0,
+}
+"""SmolLM2-135M: Llama style, tied, three heads to a key."""
+
+
+@dataclass(frozen=True)
+class PairSizes:
+    """How large a DPO step is.
+
+    Args:
+        batch: Pairs a step.
+        prompt: Tokens of a prompt.
+        shortest: Tokens of a response at least, its end token counted.
+        longest: At most.
+        vocabulary: Ids that tokens are drawn from.
+    """
+
+    batch: int = BATCH
+    prompt: int = PROMPT
+    shortest: int = SHORTEST
+    longest: int = LONGEST
+    vocabulary: int = VOCABULARY
+
+
+STUDY_PAIRS = PairSizes()
+
+
 @dataclass(frozen=True)
 class Pair:
     """Token ids; responses end with the end token."""
@@ -51,16 +86,17 @@ def token_batches(
     ]
 
 
-def pair_batches(batches: int) -> list[list[Pair]]:
-    """Batches of 8 pairs: prompts of 64 tokens, responses of 64 to 128."""
+def pair_batches(batches: int, sizes: PairSizes = STUDY_PAIRS) -> list[list[Pair]]:
+    """Batches of pairs: random prompts of one length, random responses of many."""
     rng = random.Random(0)
 
     def ids(length: int) -> list[int]:
-        return [rng.randrange(2, VOCABULARY) for _ in range(length)]
+        return [rng.randrange(2, sizes.vocabulary) for _ in range(length)]
 
     def response() -> list[int]:
-        return [*ids(rng.randint(SHORTEST, LONGEST) - 1), END]
+        return [*ids(rng.randint(sizes.shortest, sizes.longest) - 1), END]
 
     return [
-        [Pair(ids(PROMPT), response(), response()) for _ in range(BATCH)] for _ in range(batches)
+        [Pair(ids(sizes.prompt), response(), response()) for _ in range(sizes.batch)]
+        for _ in range(batches)
     ]
