@@ -73,11 +73,23 @@ CONVERSATION = spoken("user: Hi", "assistant: Yes", "user: Why", "assistant: So"
             "<|user|>\nHi\n<|assistant|>\n⟦Yes<|endoftext|>⟧\n"
             "<|user|>\nWhy\n<|assistant|>\n⟦So<|endoftext|>⟧",
         ),
+        (
+            "llama3",
+            "[user]\n\nHi<|eot_id|>[assistant]\n\nYes<|eot_id|>"
+            "[user]\n\nWhy<|eot_id|>[assistant]\n\n⟦So<|eot_id|>⟧",
+            "[user]\n\nHi<|eot_id|>[assistant]\n\n⟦Yes<|eot_id|>⟧"
+            "[user]\n\nWhy<|eot_id|>[assistant]\n\n⟦So<|eot_id|>⟧",
+        ),
     ],
 )
 def test_each_format_and_its_mask(tokenizer, template: str, last: str, every: str):
-    assert shown(render(CONVERSATION, tokenizer, template), tokenizer) == last
-    assert shown(render(CONVERSATION, tokenizer, template, "all"), tokenizer) == every
+    header = str.maketrans({"[": "<|start_header_id|>", "]": "<|end_header_id|>"})
+    given_last, given_all = (
+        shown(render(CONVERSATION, tokenizer, template, which), tokenizer)
+        for which in ("last", "all")
+    )
+    assert given_last == last.translate(header)
+    assert given_all == every.translate(header)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +98,11 @@ def test_each_format_and_its_mask(tokenizer, template: str, last: str, every: st
         ("chatml", "<|im_start|>system\nBe.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"),
         ("alpaca", "Be.\n\n### Instruction:\nHi\n\n"),
         ("tulu", "<|system|>\nBe.\n<|user|>\nHi\n"),
+        (
+            "llama3",
+            "<|start_header_id|>system<|end_header_id|>\n\nBe.<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>",
+        ),
     ],
 )
 def test_a_system_message_of_ones_own(tokenizer, template: str, text: str):
@@ -129,7 +146,7 @@ def test_control_tokens_in_what_people_say_are_text(tokenizer):
 
 def test_bos_stands_once_where_the_format_has_one(tokenizer):
     known = with_bos(tokenizer)
-    for template in ("plain", "alpaca", "tulu"):
+    for template in ("plain", "alpaca", "tulu", "llama3"):
         ids = render(CONVERSATION, known, template).ids
         assert ids[0] == known.bos_id
         assert ids.count(known.bos_id) == 1
@@ -176,7 +193,12 @@ def test_plain_strings_keep_the_prefix_too(tokenizer, prompt: list[str], respons
 
 @pytest.mark.parametrize(
     ("template", "expected"),
-    [("plain", {"<|endoftext|>"}), ("chatml", {"<|endoftext|>", "<|im_end|>"})],
+    [
+        ("plain", {"<|endoftext|>"}),
+        ("chatml", {"<|endoftext|>", "<|im_end|>"}),
+        ("tulu", {"<|endoftext|>"}),
+        ("llama3", {"<|endoftext|>", "<|eot_id|>"}),
+    ],
 )
 def test_generation_stops_where_turns_close(tokenizer, template: str, expected: set[str]):
     assert stop_ids(tokenizer, template) == {tokenizer.token_id(t) for t in expected}

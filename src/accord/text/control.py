@@ -54,22 +54,25 @@ def with_control(core: tokenizers.Tokenizer, tokens: Iterable[str]) -> tokenizer
     """
     changed = tokenizers.Tokenizer.from_str(core.to_str())
     changed.encode_special_tokens = True
-    size = changed.get_vocab_size(with_added_tokens=True)
+    _check_gaps(changed)
     for token in dict.fromkeys(tokens):
         if not token:
             raise AccordError("a control token is empty", fix="name it")
-        known = changed.token_to_id(token)
         changed.add_special_tokens([AddedToken(token, special=True, normalized=False)])
-        if known is None and changed.token_to_id(token) != size:
-            raise AccordError(
-                f"the tokenizer's ids have gaps: it has {size} tokens, but '{token}' would not be "
-                f"number {size}",
-                fix="give a tokenizer whose ids have no gaps",
-            )
-        size += known is None
         if changed.token_to_id(token) in changed.encode(token, add_special_tokens=False).ids:
             raise AccordError(
                 f"'{token}' is an ordinary token of this tokenizer, which any text may hold",
                 fix="choose a text that the vocabulary does not have",
             )
     return changed
+
+
+def _check_gaps(core: tokenizers.Tokenizer) -> None:
+    """Refuse ids with gaps: the library would give a new token the id of another."""
+    size = core.get_vocab_size(with_added_tokens=True)
+    last = max(core.get_vocab(with_added_tokens=True).values(), default=-1)
+    if last != size - 1:
+        raise AccordError(
+            f"the tokenizer's ids have gaps: {size} tokens, the last is {last}",
+            fix="give a tokenizer whose ids have none, or one that has the tokens already",
+        )

@@ -71,10 +71,11 @@ def write_folder(
     added = core.get_added_tokens_decoder()
     known = special.config.get("model_max_length", _UNBOUNDED)
     config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
         **{k: v for k, v in special.config.items() if k != "chat_template"},
         **named,
+        # tokenizer.json says all: a class of a family's own would build its parts by rules
+        "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": known if model_max_length is None else model_max_length,
         "added_tokens_decoder": {str(i): _added_token(t) for i, t in sorted(added.items())},
     }
