@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         tokenizer,
     )
     from accord.pipeline.generate import generate, load
+    from accord.pipeline.merge import merge
 
 __all__ = [
     "AccordError",
@@ -38,6 +39,7 @@ __all__ = [
     "grpo",
     "load",
     "load_recipe",
+    "merge",
     "online",
     "ppo",
     "pretrain",
@@ -52,6 +54,7 @@ _HOMES = {
     "load_recipe": "accord.config.load",
     "load": "accord.pipeline.generate",
     "generate": "accord.pipeline.generate",
+    "merge": "accord.pipeline.merge",
     **dict.fromkeys(
         (
             *("run", "tokenizer", "pretrain", "sft", "dpo", "evaluate"),

@@ -1,20 +1,32 @@
 """Model folders: exactly the files that Hugging Face's libraries read, written and read back.
 
+A peft folder is one too: it is read as its base with the adapter merged.
 Only safetensors and JSON are read: nothing is unpickled and no code of a folder is run.
 """
 
+import hashlib
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from accord.checkpoint.adapter_folder import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    BASES_KEYS,
+    is_adapter,
+    merged,
+    read_adapter,
+    recorded_base,
+    whole_folder,
+)
 from accord.checkpoint.names import (
     SpecialIds,
     config_from_hf,
@@ -41,7 +53,8 @@ if TYPE_CHECKING:
     from accord.text.tokenizer import Tokenizer
 
 CONFIG, GENERATION, CARD = "config.json", "generation_config.json", "README.md"
-_OUR_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+_MARKS = (CONFIG, ADAPTER_CONFIG)
+_OUR_WEIGHTS = re.compile(r"(adapter_)?model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 
 
 def save_model(
@@ -122,8 +135,8 @@ def load_config(folder: str | Path) -> ModelConfig:
     Raises:
         AccordError: No such folder or config.json, or a model that Accord does not compute.
     """
-    path = Path(folder) / CONFIG
-    return config_from_hf(read_config(Path(folder)), str(path))
+    whole = whole_folder(Path(folder))
+    return config_from_hf(read_config(whole), str(whole / CONFIG))
 
 
 def load_model(
@@ -131,24 +144,31 @@ def load_model(
 ) -> Decoder:
     """The model of a Hugging Face folder, one safetensors file or several with an index.
 
+    Of a peft folder it is the base with the adapter merged, in float32 and then cast.
+
     Args:
         folder: The folder.
         dtype: Of the model; none: that of the stored embedding.
         device: Where its weights go.
 
     Raises:
-        AccordError: No such model, no safetensors, tensors missing, left over or of another shape.
+        AccordError: No such model, no safetensors, tensors missing, left over or of another shape;
+            an adapter that is more than plain LoRA, or whose base has changed.
     """
     folder = Path(folder)
-    hf = read_config(folder)
-    config = config_from_hf(hf, str(folder / CONFIG))
+    whole = whole_folder(folder)
+    hf = read_config(whole)
+    config = config_from_hf(hf, str(whole / CONFIG))
     family = family_from_hf(hf)
     with ExitStack() as stack:
-        stored = open_weights(weight_files(folder), family, stack)
+        stored = open_weights(weight_files(whole), family, stack)
         decoder = Decoder.empty(config, dtype or torch.float32, "meta")
         ours = {name: weight.shape for name, weight in decoder.named_parameters()}
         rules = family.rules(config)
-        check(stored, rules, ours, family, config, str(folder))
+        check(stored, rules, ours, family, config, str(whole))
+        if is_adapter(folder):
+            check_base(folder, whole)
+            stored = merged(stored, read_adapter(folder, config), config)
         dtype = dtype or stored[rules[0].theirs].get().dtype
         decoder = decoder.to(dtype).to_empty(device=device)
         fill(dict(decoder.named_parameters()), rules, stored, ours)
@@ -158,18 +178,46 @@ def load_model(
 def model_fingerprint(folder: str | Path) -> str:
     """SHA-256 over a folder's weights and config.json; changes when any byte of them does.
 
+    Of a peft folder: over its factors, its settings but for where the base lies, and the base.
+
     Raises:
         AccordError: No such model.
     """
     folder = Path(folder)
-    read_config(folder)
-    digest = sha256()
-    for path in (folder / CONFIG, *weight_files(folder)):
+    if not is_adapter(folder):
+        read_config(folder)
+        return _digest((folder / CONFIG, *weight_files(folder))).hexdigest()
+    settings = read_json(folder / ADAPTER_CONFIG)
+    own = {key: value for key, value in settings.items() if key not in BASES_KEYS}
+    digest = _digest((folder / ADAPTER_WEIGHTS,))
+    digest.update(json.dumps(own, sort_keys=True).encode())
+    digest.update(model_fingerprint(whole_folder(folder)).encode())
+    return digest.hexdigest()
+
+
+def _digest(paths: Iterable[Path]) -> "hashlib._Hash":
+    digest = hashlib.sha256()
+    for path in paths:
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
             while block := file.read(1 << 22):
                 digest.update(block)
-    return digest.hexdigest()
+    return digest
+
+
+def check_base(folder: Path, base: Path) -> None:
+    """Refuse an adapter whose base is no longer the model that it was trained on.
+
+    Raises:
+        AccordError: The base's weights have changed.
+    """
+    trained_on = recorded_base(folder)
+    if trained_on is not None and trained_on != model_fingerprint(base):
+        raise AccordError(
+            f"The base model '{base}' is not the one that this adapter was trained on.",
+            str(folder),
+            "Bring that model back, or train the adapter again.",
+        )
 
 
 def _turn_ends(tokenizer: "Tokenizer") -> list[int]:
@@ -188,11 +236,12 @@ def special_ids(tokenizer: "Tokenizer | None") -> SpecialIds:
 
 
 def _move_into_place(aside: Path, folder: Path) -> None:
-    names = sorted((path.name for path in aside.iterdir()), key=lambda name: (name == CONFIG, name))
+    names = sorted((path.name for path in aside.iterdir()), key=lambda name: (name in _MARKS, name))
     for name in names:
         _sync(aside / name)
     # without its config.json the folder is no model until all is in place
-    (folder / CONFIG).unlink(missing_ok=True)
+    for mark in _MARKS:
+        (folder / mark).unlink(missing_ok=True)
     _sync(folder)
     for path in folder.iterdir():
         if _OUR_WEIGHTS.fullmatch(path.name) and path.name not in names:

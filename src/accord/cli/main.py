@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from accord.cli import checks, generating, importing, policies, stages
+from accord.cli import checks, data, explain, generating, importing, merge, policies, stages
 from accord.errors import AccordError
 
 MISTAKE, INTERRUPTED, STOPPED = 2, 75, 130
@@ -43,7 +43,10 @@ stages.register(app)
 policies.register(app)
 generating.register(app)
 importing.register(app)
+merge.register(app)
 checks.register(app)
+data.register(app)
+explain.register(app)
 
 UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]  # typer re-exports no more
 

@@ -207,17 +207,7 @@ def local_folder(name: str) -> Path:
     """
     if not name.startswith(HUB):
         return Path(name).expanduser()
-    hub = import_module("huggingface_hub")
-    wanted = ["*.json", "*.safetensors", "*.jinja", "merges.txt"]
-    try:
-        return Path(hub.snapshot_download(name.removeprefix(HUB), allow_patterns=wanted))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise AccordError(
-            f"the model '{name}' could not be fetched: {reason}",
-            name,
-            "check the name and the connection, or give a local folder",
-        ) from None
+    return import_module("accord.checkpoint.hub").fetched(name.removeprefix(HUB))
 
 
 def _record(task: Task, setting: Setting, origins: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What decides a stage's result, as one hash: settings, seed, inputs and the data's content."""
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ NO_EFFECT = frozenset({"log_every", "save_every", "keep_last", "trackers", "resu
 MODEL_FILES = (
     "config.json",
     "generation_config.json",
+    "adapter_config.json",
     "*.safetensors",
     "*.safetensors.index.json",
     "tokenizer*.json",
@@ -62,6 +64,11 @@ def input_fingerprint(name: str) -> str:
             str(folder),
             "it needs config.json and model.safetensors, or tokenizer.json",
         )
+    if (folder / "adapter_config.json").is_file():
+        # where the base lies does not matter, what it is does
+        mark = import_module("accord.checkpoint.folder").model_fingerprint(folder)
+        files = [file for file in files if file.name != "adapter_config.json"]
+        return hash_json([mark, hash_files(folder, files)])
     return hash_files(folder, files)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from accord.checkpoint.adapter_folder import tokenizer_folder
 from accord.checkpoint.folder import load_model
 from accord.config.generate import SamplingConfig
 from accord.model.decoder import Decoder
@@ -22,7 +23,7 @@ def load(model: str | Path) -> tuple[Decoder, Tokenizer]:
         AccordError: No such folder, or not one that Accord can read.
     """
     folder = local_folder(str(model))
-    return load_model(folder), Tokenizer.load(folder)
+    return load_model(folder), Tokenizer.load(tokenizer_folder(folder))
 
 
 def complete(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,10 @@ def _defaults(kind: str, keys: set[str], start: str | None) -> dict[str, Any]:
 
 def _positions(folder: str, otherwise: int) -> int:
     """Positions that a model folder's config.json allows; `otherwise` where it does not say."""
-    config = read_json(Path(folder).expanduser() / "config.json")
+    path = Path(folder).expanduser()
+    if (path / "adapter_config.json").is_file():
+        path = import_module("accord.checkpoint.adapter_folder").whole_folder(path)
+    config = read_json(path / "config.json")
     allowed = config.get("max_position_embeddings", config.get("n_positions"))
     return allowed if isinstance(allowed, int) and allowed > 0 else otherwise
 

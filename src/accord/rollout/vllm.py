@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.checkpoint.adapter_folder import is_adapter
 from accord.checkpoint.folder import load_config
 from accord.checkpoint.names import family_of
 from accord.config.generate import SamplingConfig
@@ -52,6 +53,12 @@ class VLLMEngine:
         max_model_len: int | None = None,
         **options: Any,
     ) -> None:
+        if is_adapter(Path(folder)):
+            raise AccordError(
+                "vLLM reads whole models, and this folder holds an adapter.",
+                str(folder),
+                "merge it first: accord merge FOLDER --out MERGED; or set engine to accord",
+            )
         config = load_config(folder)
         rows, known = config.vocab_size, len(tokenizer)
         if known > rows:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from accord.checkpoint.adapter_folder import tokenizer_folder
 from accord.checkpoint.folder import load_model, save_model
 from accord.config.model import PRESETS, ModelConfig
 from accord.errors import AccordError
@@ -52,7 +53,7 @@ def check_same_tokens(tokenizer: Tokenizer, folder: Path) -> None:
 
     Chat template and the choice of the end token may differ.
     """
-    if not Tokenizer.load(folder).same_ids(tokenizer):
+    if not Tokenizer.load(tokenizer_folder(folder)).same_ids(tokenizer):
         raise AccordError(
             "The model was trained with another tokenizer: the same ids are other tokens.",
             str(folder),
@@ -93,7 +94,8 @@ def open_model(folder: Path) -> tuple[Decoder, Tokenizer]:
     """A stage folder's model, in float32 for training, and its tokenizer."""
     import torch  # noqa: PLC0415
 
-    model, tokenizer = load_model(folder, torch.float32), Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(tokenizer_folder(folder))
+    model = load_model(folder, torch.float32)
     check_tokenizer(model.config, tokenizer, folder)
     return model, tokenizer
 

@@ -1,5 +1,6 @@
 """Supervised fine-tuning on responses."""
 
+from accord.checkpoint.folder import model_fingerprint
 from accord.config.stages import SFTStage
 from accord.data.account import Account
 from accord.data.examples import TrainOn, chat_example, check_some, fitted
@@ -9,7 +10,8 @@ from accord.data.rows import ChatRow
 from accord.model.decoder import Decoder
 from accord.stages.context import StageContext
 from accord.stages.heldout import bits_per_byte
-from accord.stages.models import check_length, leave_model, open_for_training
+from accord.stages.lora import for_training, leave
+from accord.stages.models import check_length, open_for_training
 from accord.stages.records import stage_rows, write_record
 from accord.stages.sources import ExampleSource, steps_of
 from accord.stages.steps import language_step
@@ -24,7 +26,8 @@ def run(config: SFTStage, context: StageContext) -> None:
     rows = stage_rows(config, "chat", context, account)
     start = context.input(config.from_)
     opened = open_for_training(start, config.chat_template, config.pad_token, config.system_prompt)
-    model, tokenizer = opened.model, opened.tokenizer
+    tokenizer = opened.tokenizer
+    model = for_training(start, opened.model, tokenizer, config.lora, context.seed)
     for note in opened.notes:
         context.console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     check_length(model.config, config.max_length, f"stages.{context.name}")
@@ -39,6 +42,8 @@ def run(config: SFTStage, context: StageContext) -> None:
     order = Order(len(training), config.batch_size, context.seed)
     source = ExampleSource(training, order, steps_of(config, order))
     watched, mark = heldout[: config.eval_rows], tokenizer.fingerprint
+    if config.lora is not None:  # a checkpoint holds the adapter only
+        mark = f"{mark} {model_fingerprint(start)}"
     trainer = train(model, language_step, source, watched, config, context, mark)
 
     def report(trained: Decoder) -> None:
@@ -51,7 +56,7 @@ def run(config: SFTStage, context: StageContext) -> None:
         write_record(context.folder, "heldout.json", figures)
         write_record(context.folder, "rows.json", account.to_json())
 
-    leave_model(trainer, model.config, tokenizer, context.folder, report)
+    leave(trainer, model.config, tokenizer, context.folder, report, config.lora, start)
 
 
 def response_bytes(row: ChatRow, train_on: TrainOn) -> int:

@@ -3,7 +3,8 @@
 In fp32 they are the same memory. In bf16 the model computes with bfloat16 copies: gradients are
 handed over to the masters in float32 after every backward pass, the optimiser steps the masters,
 and one copy brings them back. So updates below bfloat16's resolution are not lost. Under ranks
-FSDP2 keeps that division itself: its shards are the masters, and it gathers in bfloat16.
+FSDP2 keeps that division itself: its shards are the masters, and it gathers in bfloat16. A weight
+that is not trained (the base of an adapter) has no master: it is held once, in what computes.
 """
 
 from collections.abc import Mapping
@@ -17,27 +18,25 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Weights:
-    """The weights of a model that is trained, by parameter name.
+    """The weights of a model that are trained, by parameter name.
 
     Args:
         model: In float32, already sharded if there are ranks; its parameters take `dtype`.
         dtype: What the forward and backward pass compute in.
         ranks: Who shares the work.
 
-    `masters` holds this rank's float32 share of each parameter that is trained; `shapes` the shape
-    of the whole.
+    `masters` holds this rank's float32 share of each; `shapes` the shape of the whole.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype, ranks: Ranks) -> None:
         self._ranks = ranks
-        self._parameters = dict(model.named_parameters())
+        self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.shapes = {name: p.shape for name, p in self._parameters.items()}
-        self._all = {n: ranks.local(p.detach()) for n, p in self._parameters.items()}
-        self.masters = {n: t for n, t in self._all.items() if self._parameters[n].requires_grad}
+        self.masters = {n: ranks.local(p.detach()) for n, p in self._parameters.items()}
         self._copied = ranks.world == 1 and dtype is not torch.float32
         if self._copied:
-            for name, parameter in self._parameters.items():
-                parameter.data = self._all[name].to(dtype)
+            for parameter in model.parameters():
+                parameter.data = parameter.data.to(dtype)
 
     def hand_over(self) -> None:
         """Add the model's gradients to the masters' (float32) and clear them."""
@@ -88,21 +87,22 @@ class Weights:
             torch._foreach_copy_(computing, list(self.masters.values()))  # pyright: ignore[reportPrivateImportUsage]
 
     def full(self) -> dict[str, Tensor]:
-        """Every parameter whole, in float32 (all ranks must call it)."""
-        return {n: self._ranks.full(t, self.shapes[n]) for n, t in self._all.items()}
+        """Every trained parameter whole, in float32 (all ranks must call it)."""
+        return {n: self._ranks.full(t, self.shapes[n]) for n, t in self.masters.items()}
 
     @torch.no_grad()
     def load(self, full: Mapping[str, Tensor]) -> None:
         """Take whole float32 parameters over."""
-        for name, mine in self._all.items():
+        for name, mine in self.masters.items():
             mine.copy_(self._ranks.part(full[name]))
-        if self._copied:
-            for name, parameter in self._parameters.items():
-                parameter.data.copy_(self._all[name])
+        self.publish()
 
     def release(self) -> None:
-        """Give the model its float32 masters as weights: training is over."""
+        """Give the model its float32 masters as weights: training is over.
+
+        What was not trained stays as it computed.
+        """
         if self._copied:
             for name, parameter in self._parameters.items():
-                parameter.data = self._all[name]
+                parameter.data = self.masters[name]
             self._copied = False

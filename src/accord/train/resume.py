@@ -65,7 +65,8 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def run_identity(config: TrainConfig, steps: int, fingerprint: str) -> dict[str, Any]:
     """What has to be equal for a checkpoint to be continued, as plain JSON."""
-    settings = config.model_dump(mode="json", include=set(TrainConfig.model_fields) - _FREE)
+    mine = (set(TrainConfig.model_fields) - _FREE) | {"lora"}
+    settings = config.model_dump(mode="json", include=mine)
     return {**settings, "steps": steps, "fingerprint": fingerprint}
 
 

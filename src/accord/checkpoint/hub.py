@@ -1,0 +1,27 @@
+"""Models of the Hugging Face hub, fetched without pickles and without code."""
+
+from importlib import import_module
+from pathlib import Path
+
+from accord.errors import AccordError
+
+WANTED = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
+
+
+def fetched(name: str, revision: str | None = None) -> Path:
+    """Folder of the model `owner/name` in the hub's own cache, downloaded where it has to be.
+
+    Raises:
+        AccordError: The hub cannot be reached or knows no such model.
+    """
+    hub = import_module("huggingface_hub")
+    pinned = {} if revision is None else {"revision": revision}
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(WANTED), **pinned))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise AccordError(
+            f"the model 'hub:{name}' could not be fetched: {reason}",
+            f"hub:{name}",
+            "check the name and the connection, or give a local folder",
+        ) from None
