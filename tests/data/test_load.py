@@ -132,7 +132,7 @@ def test_strict_by_default_and_a_bad_row_names_its_place(tmp_path) -> None:
         load(tmp_path, "a.jsonl")
     assert caught.value.where == "a.jsonl:3"
     assert "'text' is null" in caught.value.what
-    assert "{'text': None}" in caught.value.what
+    assert '{"text": null}' in caught.value.what
 
 
 def test_skipping_counts_and_writes_what_it_skipped(tmp_path) -> None:
@@ -173,7 +173,7 @@ KINDS = {
 CONVERTIBLE = {
     ("text", "text"), ("text", "chat"), ("text", "prompt"), ("chat", "chat"), ("chat", "prompt"),
     ("prompt", "prompt"), ("pair", "pair"), ("pair", "chat"), ("pair", "prompt"),
-    ("label", "label"), ("label", "prompt"),
+    ("label", "label"), ("label", "prompt"), ("pair", "label"),
 }  # fmt: skip
 
 
@@ -235,7 +235,7 @@ def test_every_row_read_is_kept_or_counted(tmp_path_factory, kinds, fraction) ->
     try:
         loaded, account = load(folder, source, heldout=HALF, kind="pair")
     except AccordError as error:
-        assert error.what == "No row is left to train on."
+        assert "No row is left to train on." in error.what or "is no row at all" in error.what
         return
     entry = account["a.jsonl"]
     assert entry["kept"] == len(loaded.train) + len(loaded.heldout)

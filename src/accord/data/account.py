@@ -10,13 +10,15 @@ class SourceAccount:
     """What became of one source's rows.
 
     `kept` rows go on to the stage; `dropped` rows do not; `truncated` rows are among the kept;
-    `notes` are counts that are neither, such as rows seen again in a mixture.
+    `notes` are counts that are neither, such as rows seen again in a mixture; `languages` are the
+    kept rows by language, where the source says how that is known.
     """
 
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
 
 
 class Account:
@@ -25,9 +27,11 @@ class Account:
     def __init__(self) -> None:
         self.sources: dict[str, SourceAccount] = {}
 
-    def kept(self, source: str, count: int = 1) -> None:
-        """`count` rows of `source` go on."""
+    def kept(self, source: str, count: int = 1, language: str | None = None) -> None:
+        """`count` rows of `source`, in `language` where that is known, go on."""
         self._of(source).kept += count
+        if language is not None:
+            self._of(source).languages[language] += count
 
     def dropped(self, source: str, why: str, count: int = 1) -> None:
         """`count` rows of `source` stop here, because of `why`."""
@@ -41,9 +45,9 @@ class Account:
         """`count` of something worth reporting that neither keeps nor drops a row."""
         self._of(source).notes[what] += count
 
-    def withdraw(self, source: str, why: str, count: int = 1) -> None:
+    def withdraw(self, source: str, why: str, count: int = 1, language: str | None = None) -> None:
         """`count` rows counted as kept turn out not to be usable: kept - count, dropped + count."""
-        self._of(source).kept -= count
+        self.kept(source, -count, language)
         self.dropped(source, why, count)
 
     def read(self, source: str) -> int:
@@ -59,9 +63,10 @@ class Account:
             mine.dropped.update(theirs.dropped)
             mine.truncated.update(theirs.truncated)
             mine.notes.update(theirs.notes)
+            mine.languages.update(theirs.languages)
 
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """`{source: {kept, dropped: {why: n}, truncated: {why: n}}}`, and notes where any."""
+        """`{source: {kept, dropped: {why: n}, truncated: {why: n}}}`; notes, languages if any."""
         out: dict[str, dict[str, Any]] = {}
         for source, entry in sorted(self.sources.items()):
             out[source] = {
@@ -69,8 +74,9 @@ class Account:
                 "dropped": dict(sorted(entry.dropped.items())),
                 "truncated": dict(sorted(entry.truncated.items())),
             }
-            if entry.notes:
-                out[source]["notes"] = dict(sorted(entry.notes.items()))
+            for name, counts in (("notes", entry.notes), ("languages", entry.languages)):
+                if counts:
+                    out[source][name] = dict(sorted((+counts).items()))
         return out
 
     def _of(self, source: str) -> SourceAccount:

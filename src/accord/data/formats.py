@@ -1,128 +1,76 @@
-"""Which columns mean what: one table of formats, recognised from a file's first row.
+"""Rows of a source to typed rows: the format recognised from a file's first row, then applied.
 
-A new format is one function in `adapters` and one row in `FORMATS`.
+Which formats there are is the table in `conventions`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 from accord.config.data import SourceConfig
-from accord.data import adapters
-from accord.data.adapters import Parts, RowFault
-from accord.data.rawfile import SAMPLE, BadRow, FilteredRow, RawRow
-from accord.data.rows import ChatRow, LabelRow, PairRow, Row, TextRow
+from accord.data.cells import RowFault
+from accord.data.conventions import COLUMNS, FORMATS, Format, as_written, standard
+from accord.data.language import Teller, teller
+from accord.data.rawfile import BadRow, FilteredRow, RawRow, row_sample
+from accord.data.rows import PairRow, Row
 from accord.data.sources import source_name, value_at
 from accord.errors import AccordError
 
 IDENTICAL = "chosen and rejected are identical"
+LISTED = 12
+"""Columns that a message lists."""
 
 
-@dataclass(frozen=True)
-class Format:
-    """A set of columns, the row they make, and the function that makes it."""
-
-    name: str
-    needs: tuple[str, ...]
-    row: type[Row]
-    convert: Callable[[Mapping[str, Any]], Parts]
-    may: tuple[str, ...] = ()
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column the format reads; the others go to `extra`."""
-        return self.needs + self.may
-
-
-# the more columns a format needs the earlier it stands: the first that fits is taken
-FORMATS: tuple[Format, ...] = (
-    Format(
-        "question-pair",
-        ("question", "chosen", "rejected"),
-        PairRow,
-        adapters.question_pair_row,
-        ("system", "margin"),
-    ),
-    Format(
-        "sharegpt-pair",
-        ("conversations", "chosen", "rejected"),
-        PairRow,
-        adapters.sharegpt_pair,
-    ),
-    Format(
-        "preference",
-        ("prompt", "chosen", "rejected"),
-        PairRow,
-        adapters.pair_row,
-        ("system", "margin"),
-    ),
-    Format(
-        "labelled",
-        ("prompt", "completion", "label"),
-        LabelRow,
-        adapters.label_row,
-        ("system",),
-    ),
-    Format(
-        "implicit-prompt preference",
-        ("chosen", "rejected"),
-        PairRow,
-        adapters.implicit_pair_row,
-        ("system", "margin"),
-    ),
-    Format(
-        "prompt-completion",
-        ("prompt", "completion"),
-        ChatRow,
-        adapters.prompt_completion_row,
-        ("system",),
-    ),
-    Format("alpaca", ("instruction", "output"), ChatRow, adapters.alpaca_row, ("input", "system")),
-    Format("messages", ("messages",), ChatRow, adapters.messages_row),
-    Format("sharegpt", ("conversations",), ChatRow, adapters.sharegpt_row),
-    Format("completion", ("completion",), ChatRow, adapters.completion_row),
-    Format("prompt", ("prompt",), ChatRow, adapters.prompt_row, ("system",)),
-    Format("text", ("text",), TextRow, adapters.text_row),
-)
-
-COLUMNS = tuple(sorted({column for form in FORMATS for column in form.columns}))
-
-
-def recognise(columns: Mapping[str, Any], where: str, named: frozenset[str]) -> Format:
+def recognise(columns: Mapping[str, Any], where: str, named: Mapping[str, str]) -> Format:
     """The first format whose columns are all there; `named` columns have to be among its own.
 
-    Columns that begin or misspell a fuller format are not passed over in favour of a smaller one,
-    unless `named` says that this is meant.
+    A format whose columns are all named as they are, {text: text}, is meant. Columns that begin or
+    misspell a fuller format are not passed over in favour of a smaller one, unless `named`.
 
     Raises:
         AccordError: None fits; says what was found, the nearest format and what it lacks.
     """
-    wanted = named & frozenset(COLUMNS)
-    for form in FORMATS:
-        if set(form.needs) <= columns.keys() and wanted <= set(form.columns):
+    if not columns:
+        raise AccordError("The row has no columns.", where, 'write {"text": …}')
+    fitting = [form for form in FORMATS if set(form.needs) <= columns.keys()]
+    for form in fitting:
+        if all(named.get(need) == need for need in form.needs):
+            return form
+    wanted = named.keys() & set(COLUMNS)
+    for form in fitting:
+        if wanted <= set(form.columns):
             fuller = None if wanted else _begun(form, columns)
             if fuller is None:
                 return form
-            raise _unknown(fuller, columns, where)
+            raise _unknown(fuller, columns, where, form)
     nearest = max(reversed(FORMATS), key=lambda form: (_closeness(form, columns), -len(form.needs)))
     raise _unknown(nearest, columns, where)
 
 
-def _unknown(near: Format, columns: Mapping[str, Any], where: str) -> AccordError:
+def _unknown(
+    near: Format, columns: Mapping[str, Any], where: str, smaller: Format | None = None
+) -> AccordError:
     spelled = {need: _near(need, columns) for need in near.needs if need not in columns}
     slips = [
-        f"did you mean '{need}' by '{like}'?" if like else f"'{need}' is missing."
+        f"did you mean '{need}' by {_quoted(like)}?" if like else f"'{need}' is missing."
         for need, like in spelled.items()
     ]
     mapping = ", ".join(f"{need}: {like or '…'}" for need, like in spelled.items())
-    return AccordError(
-        f"No known format has the columns: {', '.join(columns)}.",
-        where,
+    fix = (
         f"nearest is {near.name} ({', '.join(near.needs)}): {' '.join(slips)} "
-        f"Name them with fields: {{{mapping}}}",
+        f"Name them with fields: {{{mapping}}}"
     )
+    if smaller is not None:
+        own = ", ".join(f"{need}: {need}" for need in smaller.needs)
+        fix += f"; or, if {' and '.join(smaller.needs)} alone is meant, fields: {{{own}}}"
+    if re.search(r"\.[ct]sv(\.gz)?:\d+$", where):
+        fix += "; a table without a header line needs columns: [a, b, …]"
+    listed = ", ".join(_plain(column) for column in list(columns)[:LISTED])
+    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
+    return AccordError(f"No known format has the columns: {listed}{more}.", where, fix)
 
 
 def _begun(form: Format, columns: Mapping[str, Any]) -> Format | None:
@@ -147,23 +95,19 @@ class Converter:
         """The row, or why it cannot be used.
 
         Raises:
-            AccordError: The file's first row fits no format.
+            AccordError: The file's first row fits no format, or the source's `language` is a slip.
         """
-        file = raw.where.rpartition(":")[0]
-        form = self.formats.get(file)
-        if form is None:
-            named = frozenset(self.source.fields or ())
-            form = self.formats[file] = recognise(raw.mapping, raw.where, named)
+        columns = standard(raw.mapping)
+        form = self._format(raw, columns)
         try:
-            lacking = [need for need in form.needs if need not in raw.mapping]
-            if lacking:
-                like = _near(lacking[0], raw.mapping)
-                fix = f"did you mean '{lacking[0]}' by '{like}'?" if like else ""
-                raise RowFault(f"column '{lacking[0]}' is missing", fix)
-            parts = form.convert(raw.mapping)
+            _complete(form, columns)
+            parts = form.convert(columns)
             group = self._group(raw.mapping)
+            language = self._language(raw.mapping, parts)
         except RowFault as fault:
-            return BadRow(raw.where, fault.why, repr(dict(raw.mapping))[:SAMPLE], fault.fix)
+            why = as_written(fault.why, raw.mapping)
+            fix = as_written(fault.fix, raw.mapping)
+            return BadRow(raw.where, why, row_sample(raw.mapping), fix)
         if form.row is PairRow and parts["chosen"] == parts["rejected"]:
             return FilteredRow(raw.where, IDENTICAL)
         used = set(form.columns)
@@ -172,12 +116,23 @@ class Converter:
             where=raw.where,
             source=source_name(self.source),
             group=group,
-            extra={key: value for key, value in raw.mapping.items() if key not in used},
+            language=language,
+            extra={key: value for key, value in columns.items() if key not in used},
         )
 
     def format_of(self, where: str) -> Format:
         """The format of the file that a converted row stands in."""
         return self.formats[where.rpartition(":")[0]]
+
+    def _format(self, raw: RawRow, columns: Mapping[str, Any]) -> Format:
+        file = raw.where.rpartition(":")[0]
+        if file not in self.formats:
+            self.formats[file] = recognise(columns, raw.where, self.source.fields or {})
+        return self.formats[file]
+
+    @cached_property
+    def _language(self) -> Teller:
+        return teller(self.source)
 
     def _group(self, row: Mapping[str, Any]) -> str | None:
         if self.source.group is None:
@@ -197,6 +152,21 @@ class Converter:
         return found[1] if found.re.groups else found[0]
 
 
+def _complete(form: Format, columns: Mapping[str, Any]) -> None:
+    """Refuse a row that lacks a column of its file's format."""
+    lacking = [need for need in form.needs if need not in columns]
+    if not lacking:
+        return
+    like = _near(lacking[0], columns)
+    read_as = f"the file is read as {form.name} ({', '.join(form.needs)}), as its first row is"
+    fix = (
+        f"did you mean '{lacking[0]}' by {_quoted(like)}?"
+        if like
+        else f"{read_as}: one format a file"
+    )
+    raise RowFault(f"column '{lacking[0]}' is missing", fix)
+
+
 def _near(need: str, columns: Mapping[str, Any]) -> str | None:
     """A column that looks like a misspelling of `need`; `prompt_id` is none of `prompt`."""
     unknown = [
@@ -214,3 +184,12 @@ def _closeness(form: Format, columns: Mapping[str, Any]) -> float:
         1.0 if need in columns else 0.9 if _near(need, columns) else 0.0 for need in form.needs
     )
     return score / len(form.needs)
+
+
+def _plain(column: str) -> str:
+    """A column's name as a message can print it."""
+    return column if column.isprintable() and column else ascii(column)
+
+
+def _quoted(column: str) -> str:
+    return f"'{_plain(column)}'"

@@ -22,7 +22,7 @@ _REMEDIES: Mapping[Kind, str] = {
     "chat": "give rows with messages, or prompt and completion",
     "prompt": "give rows with a prompt",
     "pair": "give rows with chosen and rejected, or say how pairs are made: pairs: {kind: …}",
-    "label": "give rows with prompt, completion and label",
+    "label": "give rows with a response and its label, or with chosen and rejected",
 }
 
 
@@ -30,7 +30,8 @@ def as_kind(row: Row, kind: Kind) -> Row:
     """The row as `kind`; place, source, group and extra stay.
 
     A text is a response without prompt; a pair's chosen side is a response; every row but a text
-    has a prompt, and a text is one itself.
+    has a prompt, and a text is one itself. As `label` a pair stays a pair: a wanted and an unwanted
+    response, which its stage takes apart.
 
     Raises:
         AccordError: The row cannot stand for that kind; says which columns can.
@@ -38,7 +39,7 @@ def as_kind(row: Row, kind: Kind) -> Row:
     made = _CONVERSIONS[kind](row)
     if made is None:
         raise AccordError(
-            f"The row is {_NAMES[type(row)]}, where {kind} rows are wanted.",
+            f"The row is {_name(row)}, where {kind} rows are wanted.",
             row.where,
             _REMEDIES[kind],
         )
@@ -74,7 +75,7 @@ def _pair(row: Row) -> Row | None:
 
 
 def _label(row: Row) -> Row | None:
-    return row if isinstance(row, LabelRow) else None
+    return row if isinstance(row, LabelRow | PairRow) else None
 
 
 _CONVERSIONS: Mapping[Kind, Callable[[Row], Row | None]] = {
@@ -84,6 +85,11 @@ _CONVERSIONS: Mapping[Kind, Callable[[Row], Row | None]] = {
     "pair": _pair,
     "label": _label,
 }
+
+
+def _name(row: Row) -> str:
+    unanswered = isinstance(row, ChatRow) and not row.completion
+    return "a prompt without a response" if unanswered else _NAMES[type(row)]
 
 
 def _said(text: str) -> Messages:

@@ -1,8 +1,10 @@
 """From the sources of a stage to its rows: read, recognised, converted, held out, accounted for."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +78,25 @@ def load_rows(
         raise AccordError(
             "No row is left to train on.",
             ", ".join(source_name(source) for source in sources),
-            f"read and dropped: {account.to_json()}",
+            _why_none(account, len(kept)),
         )
     apart = _apart(held, train, account)
     for row in (*train, *apart):
-        account.kept(row.source)
+        account.kept(row.source, language=row.language)
     for row in apart:
         account.noted(row.source, "held out (among the kept)")
     return Loaded(train, apart)
+
+
+def _why_none(account: Account, heldout: int) -> str:
+    """What became of the rows, for a message."""
+    dropped = [
+        f"{name}: {count} ({why})"
+        for name, entry in sorted(account.sources.items())
+        for why, count in sorted(entry.dropped.items())
+    ]
+    held = [f"{heldout} held out (lower heldout.fraction, or give more rows)"] if heldout else []
+    return "rows dropped: " + "; ".join([*dropped, *held])
 
 
 def weights_of(sources: Sequence[SourceConfig]) -> dict[str, float | None]:
@@ -150,10 +163,22 @@ def _apart(held: list[Row], train: list[Row], account: Account) -> list[Row]:
 def _drawn(
     found: list[_Candidate], source: SourceConfig, seed: int, account: Account
 ) -> list[_Candidate]:
-    """`int(fraction * rows)` of them in their order, drawn by seeded hash of their content."""
+    """`int(fraction * rows)` of them in their order, drawn by seeded hash of their content.
+
+    The fraction is the decimal as it is written, so that 0.29 of 100 rows are 29.
+
+    Raises:
+        AccordError: The fraction of the rows is less than one row.
+    """
     if source.fraction == 1:
         return found
-    count = int(source.fraction * len(found))
+    count = int(Fraction(str(source.fraction)) * len(found))
+    if found and not count:
+        raise AccordError(
+            f"fraction: {source.fraction:g} of {len(found)} sound rows is no row at all.",
+            source_name(source),
+            f"raise it to {math.ceil(1000 / len(found)) / 1000:g} or more, or leave the source out",
+        )
     ranked = sorted(found, key=lambda row: digest([seed, row.wanted.id]))
     drawn = {row.wanted.id for row in ranked[:count]}
     account.dropped(source_name(source), "not drawn (fraction)", len(found) - count)

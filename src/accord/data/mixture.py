@@ -1,12 +1,14 @@
 """Sources in stated shares: how often each row is seen in one pass over the mixture."""
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from accord.data.account import Account
 from accord.data.rows import Row
 from accord.errors import AccordError, did_you_mean
+
+LEFT_OUT = "left out by the mixture's weights"
 
 
 def mixed(
@@ -43,11 +45,11 @@ def mixed(
     taken: list[int] = []
     for source, own in places.items():
         drawn = _draw(own, lengths, wanted[source], random.Random(f"{seed}:{source}"))
-        left_out = len(set(own) - set(drawn))
         if repeats := len(drawn) - len(set(drawn)):
             account.noted(source, "seen again (mixture)", repeats)
-        if left_out:
-            account.withdraw(source, "left out by the mixture's weights", left_out)
+        left_out = Counter(rows[place].language for place in set(own) - set(drawn))
+        for language, count in left_out.items():
+            account.withdraw(source, LEFT_OUT, count, language)
         taken += drawn
     return taken
 

@@ -4,48 +4,31 @@ A fault of one row is yielded as a `BadRow`, so that the caller can stop, skip o
 what is wrong with a file as a whole (cut off, not that type at all) is raised.
 """
 
-import codecs
 import csv
 import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from accord.data.rawfile import MAX_LINE, SAMPLE, BadRow, Line, RawRow, TextFile, damaged
+from accord.data.jsonrows import read_json, read_jsonl
+from accord.data.rawfile import (
+    MAX_LINE,
+    NO_PICKLE,
+    UNPACK,
+    UNREADABLE,
+    BadRow,
+    Line,
+    RawRow,
+    TextFile,
+    damaged,
+    sample_of,
+)
 from accord.errors import AccordError, did_you_mean
 
-
-def read_jsonl(file: TextFile) -> Iterator[RawRow | BadRow]:
-    """One JSON object a line; blank lines are passed over."""
-    for line in file.lines():
-        if line.fault:
-            yield file.bad(line)
-        elif line.text.strip():
-            yield _json_row(line, f"{file.name}:{line.number}")
-
-
-def read_json(file: TextFile) -> Iterator[RawRow | BadRow]:
-    """An array of objects (`where` counts them from 1); a file of JSON lines is accepted too."""
-    start = file.stream.read(64).lstrip(codecs.BOM_UTF8).lstrip()
-    file.stream.seek(0)
-    if not start.startswith(b"["):
-        yield from read_jsonl(file)
-        return
-    try:
-        rows = json.loads(file.stream.read().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise AccordError(f"The file is not UTF-8: {error.reason}.", file.name) from None
-    except json.JSONDecodeError as error:
-        raise AccordError(
-            f"Not valid JSON: {error.msg}.",
-            f"{file.name}:{error.lineno}",
-            "mend the file, or write one object a line (.jsonl)",
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise AccordError(f"Not valid JSON: {error}.", file.name) from None
-    for number, row in enumerate(rows, 1):
-        where = f"{file.name}:{number}"
-        yield RawRow(row, where) if isinstance(row, dict) else _no_object(row, where)
+_SEPARATORS = {
+    "\t": "mend the row; no cell can hold a tab or a line break here, as it can in .csv",
+    ",": "mend the row; a cell that holds a comma or a line break stands in double quotes",
+}
 
 
 def read_text(file: TextFile) -> Iterator[RawRow | BadRow]:
@@ -56,13 +39,32 @@ def read_text(file: TextFile) -> Iterator[RawRow | BadRow]:
         if line.fault:
             yield file.bad(line)
         elif line.text.strip():
-            first = first if document else line.number
+            if not document:
+                first = line.number
+                _check_no_rows(line, file.name)
             document.append(line.text)
         elif document:
             yield RawRow({"text": "\n".join(document)}, f"{file.name}:{first}")
             document = []
     if document:
         yield RawRow({"text": "\n".join(document)}, f"{file.name}:{first}")
+
+
+def _check_no_rows(line: Line, name: str) -> None:
+    """Refuse a text file whose first document is a JSON row: nobody trains on the braces."""
+    if line.number > 1 or not line.text.startswith("{"):
+        return
+    try:
+        row = json.loads(line.text)
+    except (ValueError, RecursionError):
+        return
+    if row and isinstance(row, dict):
+        raise AccordError(
+            f"The file holds JSON rows ({', '.join(ascii(key)[1:-1] for key in list(row)[:4])}), "
+            "but its name says plain text.",
+            f"{name}:1",
+            "rename it: ….jsonl; or, if the braces are the text, columns: [text]",
+        )
 
 
 def read_tsv(file: TextFile) -> Iterator[RawRow | BadRow]:
@@ -75,7 +77,7 @@ def read_tsv(file: TextFile) -> Iterator[RawRow | BadRow]:
             header = _header(tuple(line.text.split("\t")), file.name)
         elif line.text.strip():
             where = f"{file.name}:{line.number}"
-            yield _cells(header, line.text.split("\t"), where, line.text)
+            yield _cells(header, line.text.split("\t"), where, "\t")
 
 
 def read_csv(file: TextFile) -> Iterator[RawRow | BadRow]:
@@ -102,7 +104,7 @@ def read_csv(file: TextFile) -> Iterator[RawRow | BadRow]:
         if header is None:
             header = _header(tuple(cells), file.name)
         elif cells and not faulty:
-            yield _cells(header, cells, where, ",".join(cells))
+            yield _cells(header, cells, where, ",")
 
 
 def read_parquet(file: TextFile) -> Iterator[RawRow | BadRow]:
@@ -113,7 +115,7 @@ def read_parquet(file: TextFile) -> Iterator[RawRow | BadRow]:
     try:
         batches = parquet.ParquetFile(pa.PythonFile(file.stream)).iter_batches(batch_size=256)
         yield from _numbered((row for batch in batches for row in batch.to_pylist()), file.name)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, *UNREADABLE) as error:
         raise damaged("Parquet", file.name, error) from None
 
 
@@ -124,7 +126,7 @@ def read_arrow(file: TextFile) -> Iterator[RawRow | BadRow]:
     try:
         batches = pa.ipc.open_stream(file.stream)
         yield from _numbered((row for batch in batches for row in batch.to_pylist()), file.name)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, *UNREADABLE) as error:
         raise damaged("Arrow", file.name, error) from None
 
 
@@ -141,6 +143,13 @@ READERS: Mapping[str, Reader] = {
     ".parquet": read_parquet,
     ".arrow": read_arrow,
 }
+
+_UNREAD: Mapping[str, str] = {
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib"), NO_PICKLE),
+    **dict.fromkeys((".zip", ".zst", ".xz", ".bz2", ".7z", ".tar", ".tgz"), UNPACK),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as .csv"),
+}
+"""Types that are known and not read, with the way out."""
 
 
 def suffix_of(name: str) -> str:
@@ -160,31 +169,12 @@ def read_stream(file: TextFile) -> Iterator[RawRow | BadRow]:
     if file.columns is not None:
         reader = read_csv if suffix == ".csv" else read_tsv
     if reader is None:
-        hint = did_you_mean(suffix, READERS)
+        hint = _UNREAD.get(suffix) or did_you_mean(suffix, READERS)
         raise AccordError(f"Unknown file type '{suffix}'.", file.name, hint)
     if file.name.lower().endswith(".gz"):
         unzipped: Any = gzip.GzipFile(fileobj=file.stream)
         file = TextFile(unzipped, file.name, file.encoding, file.columns)
     yield from reader(file)
-
-
-def _json_row(line: Line, where: str) -> RawRow | BadRow:
-    try:
-        row = json.loads(line.text)
-    except json.JSONDecodeError as error:
-        cut = not line.ended or error.pos >= len(line.text.rstrip())
-        why = f"not valid JSON: {error.msg} at column {error.colno}"
-        if cut:
-            why = f"the line is cut off in the middle of a value ({error.msg})"
-        return BadRow(where, why, line.text[:SAMPLE])
-    except (ValueError, RecursionError) as error:
-        return BadRow(where, f"not valid JSON: {error}", line.text[:SAMPLE])
-    return RawRow(row, where) if isinstance(row, dict) else _no_object(row, where)
-
-
-def _no_object(value: Any, where: str) -> BadRow:
-    why = f"the row is a {type(value).__name__}, not an object with named columns"
-    return BadRow(where, why, repr(value)[:SAMPLE], 'write {"text": …}')
 
 
 def _header(names: tuple[str, ...], name: str) -> tuple[str, ...]:
@@ -198,11 +188,14 @@ def _header(names: tuple[str, ...], name: str) -> tuple[str, ...]:
     return names
 
 
-def _cells(header: tuple[str, ...], cells: list[str], where: str, line: str) -> RawRow | BadRow:
+def _cells(
+    header: tuple[str, ...], cells: list[str], where: str, separator: str
+) -> RawRow | BadRow:
     if len(cells) == len(header):
         return RawRow(dict(zip(header, cells, strict=True)), where)
-    why = f"{len(cells)} columns, expected {len(header)} ({', '.join(header)})"
-    return BadRow(where, why, line[:SAMPLE])
+    found = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+    why = f"{found}, expected {len(header)} ({', '.join(header)})"
+    return BadRow(where, why, sample_of(separator.join(cells)), _SEPARATORS[separator])
 
 
 def _sound(lines: Iterator[Line], faults: list[Line]) -> Iterator[str]:

@@ -29,6 +29,7 @@ class Row:
         where: `file:line` of the row.
         source: Name of the source it came from, the key of its account.
         group: Rows of one group are held out together; none: the row stands for itself.
+        language: What its source says it is written in; none: the source does not say.
         extra: The columns that the format did not use.
         id: Hash of the content alone, not of place or extra.
     """
@@ -36,6 +37,7 @@ class Row:
     where: str = ""
     source: str = ""
     group: str | None = None
+    language: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
     id: str = field(init=False)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from accord.config.data import SourceConfig
 from accord.data.pypi import PackageFile
 from accord.data.pypi import read as read_package
-from accord.data.rawfile import BadRow, FilteredRow, RawRow, TextFile
+from accord.data.rawfile import BadRow, FilteredRow, RawRow, TextFile, row_sample
 from accord.data.readers import READERS, read_stream, suffix_of
 from accord.data.tasks import read_task
 from accord.errors import AccordError, did_you_mean
@@ -41,7 +41,8 @@ def read(
         empty = False
         yield select(item) if isinstance(item, RawRow) else item
     if empty:
-        raise AccordError("The source holds no rows.", source.source, "an empty file?")
+        what = "The source holds no rows."
+        raise AccordError(what, source.source, "it is empty, blank, or a header line alone")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Selection:
                     return FilteredRow(raw.where, f"match.{name} does not match")
         except KeyError as error:
             what, fix = error.args
-            return BadRow(raw.where, what, repr(dict(raw.mapping))[:80], fix)
+            return BadRow(raw.where, what, row_sample(raw.mapping), fix)
         return RawRow(row, raw.where)
 
 
@@ -123,9 +124,17 @@ def _items(source: SourceConfig, cache: Path, base: Path) -> Iterator[RawRow | B
         yield from read_task(rest, source.options)
     else:
         for path in files(source.source, base):
-            with path.open("rb") as stream:
-                name = _shown(path, base)
+            name = _shown(path, base)
+            with _opened(path, name) as stream:
                 yield from read_stream(TextFile(stream, name, source.encoding, source.columns))
+
+
+def _opened(path: Path, name: str) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        why = f"The file cannot be opened: {error.strerror}."
+        raise AccordError(why, name, "check its permissions") from None
 
 
 def files(source: str, base: Path) -> list[Path]:
