@@ -12,7 +12,7 @@ from accord.data.packing import Example, Response
 from accord.model.decoder import Decoder
 from accord.model.plan import Plan
 from accord.stages import reference
-from accord.stages.reference import with_reference
+from accord.stages.reference import Reference
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,12 @@ def examples() -> list[Example]:
         return Response(ids(count), (False,) * (count % 3) + (True,) * (count - count % 3))
 
     return [Example(ids(2 + i % 5), (response(4 + i % 7), response(9 - i % 4))) for i in range(70)]
+
+
+def with_reference(
+    examples: list[Example], model: Decoder, fingerprint: str, folder: Path
+) -> list[Example]:
+    return Reference(model, fingerprint).on_disk(examples, folder)
 
 
 def alone(model: Decoder, example: Example, side: int) -> float:
@@ -62,7 +68,7 @@ def test_a_second_run_reads_the_file(
     def never(*_: object) -> torch.Tensor:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(reference, "summed_logps", never)
+    monkeypatch.setattr(reference, "scored", never)
     assert with_reference(examples, model, "m", tmp_path) == first
 
 
@@ -122,3 +128,56 @@ def test_no_random_number_is_drawn(model: Decoder, examples: list[Example], tmp_
     before = torch.random.get_rng_state()
     with_reference(examples, model, "m", tmp_path)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_what_a_cut_run_left_is_not_computed_again(
+    model: Decoder, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "SHARD", 20)
+    whole = with_reference(examples, model, "m", tmp_path)
+    kept = sorted(tmp_path.iterdir())
+    assert len(kept) == 4
+    kept[1].unlink()
+    asked: list[int] = []
+    honest = reference.scored
+
+    def counted(some: list[Example], by: Decoder) -> torch.Tensor:
+        asked.append(len(some))
+        return honest(some, by)
+
+    monkeypatch.setattr(reference, "scored", counted)
+    assert with_reference(examples, model, "m", tmp_path) == whole
+    assert len(asked) == 1 and asked[0] in (10, 20)
+    assert sorted(tmp_path.iterdir()) == kept
+    assert Reference(model, "m").in_memory(examples) == whole
+
+
+def test_few_tokens_at_once_give_the_same(
+    model: Decoder, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = with_reference(examples, model, "m", tmp_path / "a")
+    monkeypatch.setattr(reference, "TOKENS_AT_ONCE", 50)
+    for one, other in zip(with_reference(examples, model, "m", tmp_path / "b"), whole, strict=True):
+        assert one.reference == pytest.approx(other.reference, abs=1e-5)
+
+
+def test_tokens_past_the_shorter_answer_weigh_less(
+    model: Decoder, examples: list[Example], tmp_path: Path
+) -> None:
+    whole = with_reference(examples, model, "m", tmp_path)
+    # the cache holds each token's: another weight is no other file
+    none = Reference(model, "m", ld_alpha=0.0).on_disk(examples, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    for example, full, shared in zip(examples, whole, none, strict=True):
+        counts = [sum(response.mask) for response in example.responses]
+        assert full.reference is not None and shared.reference is not None
+        for side in (0, 1):
+            if counts[side] == min(counts):
+                assert shared.reference[side] == full.reference[side]
+                continue
+            response = example.responses[side]
+            end = [i for i, scored in enumerate(response.mask) if scored][min(counts) - 1] + 1
+            cut = Response(response.ids[:end], response.mask[:end])
+            sides = [cut if i == side else r for i, r in enumerate(example.responses)]
+            short = replace(example, responses=tuple(sides))
+            assert shared.reference[side] == pytest.approx(alone(model, short, side), rel=1e-5)

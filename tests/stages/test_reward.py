@@ -112,12 +112,12 @@ def test_held_out_pairs_are_those_of_the_preference_stage(
 ) -> None:
     seen: dict[str, list[Example]] = {}
 
-    def keep_watched(model: Any, step: Any, source: Any, watched: Any, *rest: Any, **more: Any):
-        seen["preference"] = list(watched)
-        return train(model, step, source, watched, *rest, **more)
+    def keep_watched(model: Any, step: Any, source: Any, held: Any, *rest: Any):
+        seen["preference"] = list(held.examples)
+        return fit(model, step, source, held, *rest)
 
-    train = preference.train
-    monkeypatch.setattr(preference, "train", keep_watched)
+    fit = preference.fit
+    monkeypatch.setattr(preference, "fit", keep_watched)
     pairs = {"kind": "rated", "gap": 1.5}
     many = {"eval_rows": 10_000}
     chosen = settings("rated", model_folder, kind="preference", pairs=pairs, **many)

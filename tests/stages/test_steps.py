@@ -86,7 +86,7 @@ def separate(model: Decoder, example: Example) -> tuple[list[Tensor], list[int]]
     "settings",
     [
         {},
-        {"beta": 0.7, "label_smoothing": 0.2, "sft_weight": 0.3},
+        {"beta": 0.7, "label_smoothing": 0.2, "loss": {"sigmoid": 1, "sft": 0.3}},
         {"loss": "sigmoid_norm", "beta": 5.0, "margin_cap": 2.0},
     ],
 )
@@ -118,7 +118,7 @@ def test_pairs_that_share_a_prompt_lose_what_separate_copies_lose(
             x = x.clamp(max=config.margin_cap)
         smooth = config.label_smoothing
         expected = expected - (1 - smooth) * F.logsigmoid(x) - smooth * F.logsigmoid(-x)
-        expected = expected - config.sft_weight * chosen / long
+        expected = expected - config.losses.get("sft", 0) * chosen / long
     expected.backward()
     assert found.total.item() == pytest.approx(expected.item(), rel=1e-8)
     assert float(found.weight) == len(examples)

@@ -12,7 +12,7 @@ from accord.config.data import HeldoutConfig
 from accord.data.rows import TextRow
 from accord.data.split import is_heldout
 from accord.errors import AccordError
-from accord.stages import preference, pretrain, sft
+from accord.stages import preference, training
 from accord.text.tokenizer import Tokenizer
 
 HELDOUT = {"fraction": 0.2}
@@ -41,21 +41,18 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     def whole(example: Any) -> list[list[int]]:
         return [[*example.prompt, *response.ids] for response in example.responses]
 
-    def look(train: Any) -> Any:
-        def trains(
-            model: Any, step: Any, source: Any, watched: Any, *rest: Any, **more: Any
-        ) -> Any:
-            if hasattr(source, "blocks"):
-                found.trained.append(source.blocks.tokens.tolist())
-            else:
-                found.trained += [ids for example in source.examples for ids in whole(example)]
-            found.watched += [ids for example in watched for ids in whole(example)]
-            return train(model, step, source, watched, *rest, **more)
+    fitting = training.fit
 
-        return trains
+    def fit(model: Any, step: Any, source: Any, held: Any, *rest: Any) -> Any:
+        if hasattr(source, "blocks"):
+            found.trained.append(source.blocks.tokens.tolist())
+        else:
+            found.trained += [ids for example in source.examples for ids in whole(example)]
+        found.watched += [ids for example in held.examples for ids in whole(example)]
+        return fitting(model, step, source, held, *rest)
 
-    for module in (pretrain, sft, preference):
-        monkeypatch.setattr(module, "train", look(module.train))
+    for module in (training, preference):
+        monkeypatch.setattr(module, "fit", fit)
     return found
 
 
@@ -78,13 +75,24 @@ def test_the_same_texts_are_held_out_of_every_stage(
     assert sum(text in watched for text in held) >= most * len(held)
 
 
-@pytest.mark.parametrize("kind", ["pretrain", "sft", "preference"])
-@pytest.mark.parametrize("size", [1, 3])
-def test_accumulation_changes_nothing(run, model_folder: Path, kind: str, size: int) -> None:
+KTO = {"loss": "kto", "beta": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [("pretrain", {}), ("sft", {}), ("preference", {}), ("preference", KTO)],
+    ids=["pretrain", "sft", "preference", "kto"],
+)
+@pytest.mark.parametrize(
+    "split", [{"micro_batch_size": 1}, {"micro_batch_size": 3}, {"micro_batch_tokens": 300}]
+)
+def test_accumulation_changes_nothing(
+    run, model_folder: Path, kind: str, own: dict[str, Any], split: dict[str, int]
+) -> None:
     # a large eps: where a gradient vanishes, Adam would divide its rounding by itself
-    tame = {"eps": 1e-2, "lr": 1e-2}
+    tame = {"eps": 1e-2, "lr": 1e-2, **own}
     whole = run(settings(kind, model_folder, **tame), "whole")
-    parts = run(settings(kind, model_folder, micro_batch_size=size, **tame), "parts")
+    parts = run(settings(kind, model_folder, **tame, **split), "parts")
     for one, other in zip(log(whole), log(parts), strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-5)

@@ -52,6 +52,8 @@ class TokenBatch:
         row_ids: Stable ids of the data rows, for naming them when something goes wrong.
         reference_R: float32 reference log-probabilities summed by sequence, or none.
         margin_P: float32 margin of each pair, or none.
+        label_R: bool, whether each lone response is wanted, or none.
+        groups: What the metrics of each row are kept apart by.
     """
 
     ids_N: Tensor
@@ -65,6 +67,8 @@ class TokenBatch:
     row_ids: tuple[str, ...] = ()
     reference_R: Tensor | None = None
     margin_P: Tensor | None = None
+    label_R: Tensor | None = None
+    groups: tuple[tuple[str, ...], ...] = ()
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch with every tensor on `device`."""

@@ -57,7 +57,7 @@ def label_example(
     """
     sides = (row.completion,)
     prompt, responses = _answers(row, row.prompt, sides, tokenizer, template, train_on)
-    return Example(prompt, responses, row.id)
+    return Example(prompt, responses, row.id, label=row.label)
 
 
 def _answers(

@@ -104,6 +104,8 @@ class Example:
         row_id: Stable id of the data row.
         reference: Reference log-probability of each response, summed over its tokens, if known.
         margin: Margin of a pair, if the data has one.
+        label: Whether a lone response is wanted, if the data says so.
+        groups: What its metrics are kept apart by, such as `source:hh_rlhf`.
     """
 
     prompt: tuple[int, ...]
@@ -111,6 +113,8 @@ class Example:
     row_id: str = ""
     reference: tuple[float, ...] | None = None
     margin: float | None = None
+    label: bool | None = None
+    groups: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
@@ -152,6 +156,7 @@ def collate(examples: Sequence[Example]) -> TokenBatch:
     predict_S = np.concatenate([lay.predict + at for lay, at in zip(layouts, starts, strict=True)])
     references = [example.reference for example in examples]
     margins = [example.margin for example in examples]
+    labels = [example.label for example in examples]
     return TokenBatch(
         ids_N=torch.from_numpy(np.concatenate([layout.ids for layout in layouts])),
         position_N=torch.from_numpy(np.concatenate([layout.position for layout in layouts])),
@@ -170,6 +175,8 @@ def collate(examples: Sequence[Example]) -> TokenBatch:
         margin_P=None
         if any(margin is None for margin in margins)
         else torch.tensor([margin or 0.0 for margin in margins]),
+        label_R=None if any(label is None for label in labels) else torch.tensor(labels),
+        groups=tuple(example.groups for example in examples),
     )
 
 

@@ -10,11 +10,10 @@ from accord.config.rl import OnlineStage
 from accord.data.batch import TokenBatch
 from accord.data.buffer import pack_examples, unpack_examples
 from accord.data.packing import Example, collate
-from accord.model.decoder import Decoder
 from accord.stages.collector import Figures
 from accord.stages.context import StageContext
 from accord.stages.online_policy import leave_policy, open_policy, train_policy
-from accord.stages.reference import summed_logps
+from accord.stages.reference import Reference
 from accord.stages.rollouts import Group
 from accord.stages.steps import preference_step
 
@@ -22,7 +21,8 @@ from accord.stages.steps import preference_step
 def run(config: OnlineStage, context: StageContext) -> None:
     """Collect groups, train on their best and worst completions, leave a model folder."""
     policy = open_policy(config, context)
-    algorithm = BestAgainstWorst(policy.reference)
+    reference = Reference(policy.reference, "", config.ld_alpha)
+    algorithm = BestAgainstWorst(reference)
     trainer = train_policy(policy, policy.model, algorithm, preference_step(config))
     leave_policy(policy, trainer)
 
@@ -37,7 +37,7 @@ class BestAgainstWorst:
     attempts = 0
     rescores = needs_reference = False
 
-    def __init__(self, reference: Decoder) -> None:
+    def __init__(self, reference: Reference) -> None:
         self._reference = reference
 
     def keeps(self, group: Group) -> bool:
@@ -48,11 +48,7 @@ class BestAgainstWorst:
         """Pairs; groups whose rewards are all equal give none and are counted."""
         pairs = [_pair(group) for group in groups if self.keeps(group)]
         figures: Figures = {"pairs_made": (float(len(pairs)), float(len(groups)))}
-        if not pairs:
-            return [], figures
-        sums = summed_logps(pairs, self._reference).view(-1, 2).tolist()
-        rows = [replace(e, reference=(w, l)) for e, (w, l) in zip(pairs, sums, strict=True)]
-        return rows, figures
+        return self._reference.in_memory(pairs), figures
 
     def collate(self, rows: Sequence[Example]) -> TokenBatch:
         """Both sides share their prompt."""

@@ -1,63 +1,181 @@
 """Preference optimisation against the frozen starting model."""
 
-from collections.abc import Sequence
-
-import torch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from accord.checkpoint.folder import load_model, model_fingerprint
 from accord.config.preference import PreferenceStage
 from accord.data.account import Account
-from accord.data.examples import check_some, fitted, pair_example
+from accord.data.examples import check_some, fitted, label_example, pair_example
+from accord.data.load import Loaded
 from accord.data.order import Order
 from accord.data.packing import Example
-from accord.data.rows import PairRow
-from accord.model.decoder import Decoder
+from accord.data.rows import LabelRow, PairRow
+from accord.errors import AccordError
 from accord.stages.context import StageContext
-from accord.stages.models import check_length, leave_model, open_model
+from accord.stages.groups import group_names, groups_of
+from accord.stages.labels import Baseline, LabelSource, load_labels, mismatched
+from accord.stages.models import Opened, check_length, leave_model, open_for_training
 from accord.stages.pairs import load_pairs
 from accord.stages.records import write_record
-from accord.stages.reference import with_reference
-from accord.stages.sources import ExampleSource, steps_of
-from accord.stages.steps import preference_step
-from accord.stages.training import train
+from accord.stages.reference import Reference
+from accord.stages.sources import ExampleSource, HeldoutExamples, steps_of
+from accord.stages.steps import Step, label_step, preference_step
+from accord.stages.synced import SyncedReference, Watched
+from accord.stages.training import fit
+from accord.text.tokenizer import Tokenizer
 from accord.train import current_ranks
+from accord.train.precision import DTYPES
 
-COMPUTED_IN = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+@dataclass(frozen=True)
+class _Examples:
+    """Tokens of the rows to train on and of those held out, and what metrics are kept apart by."""
+
+    train: list[Example]
+    heldout: list[Example]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the loop is given."""
+
+    source: Any
+    heldout: Any
+    step: Step
 
 
 def run(config: PreferenceStage, context: StageContext) -> None:
     """Make pairs, take the reference's log-probabilities once, train, leave a model folder."""
-    account = Account()
+    where, account = f"stages.{context.name}", Account()
+    if config.whole_steps and current_ranks().world > 1:
+        raise AccordError(
+            "aot sorts all pairs of a step, and ranks share them.", where, "run it with --ranks 1"
+        )
     start = context.input(config.from_)
-    model, tokenizer = open_model(start)
-    check_length(model.config, config.max_length, f"stages.{context.name}")
-    if config.chat_template is not None:
-        tokenizer = tokenizer.with_chat_template(config.chat_template)
-    rows = load_pairs(config, context, tokenizer, account)
+    opened = _opened(config, start)
+    model, tokenizer = opened.model, opened.tokenizer
+    check_length(model.config, config.max_length, where)
+    for note in opened.notes:
+        context.console.print(f"  {note}", highlight=False)
+    examples = _examples(config, context, tokenizer, account)
+    mark = model_fingerprint(start)
 
-    def examples(pairs: Sequence[PairRow], counts: Account) -> list[Example]:
-        made = [pair_example(row, tokenizer, None, config.train_on) for row in pairs]
-        return fitted(pairs, made, config.max_length, counts)
+    def reference() -> Reference:
+        dtype, device = DTYPES[config.precision], current_ranks().device
+        if opened.notes:  # with the same new tokens
+            frozen = _opened(config, start).model.to(device, dtype)
+        else:
+            frozen = load_model(start, dtype, device)
+        return Reference(frozen.eval(), mark, config.ld_alpha)
 
-    training = examples(rows.train, account)
-    check_some(rows.train, training, config.max_length, f"stages.{context.name}")
-    heldout = examples(rows.heldout[: config.eval_rows], Account())
-    reference = load_model(start, COMPUTED_IN[config.precision], current_ranks().device)
-    mark, kept = model_fingerprint(start), context.folder / "accord" / "reference"
-    order = Order(len(training), config.batch_size, context.seed)
-    steps = steps_of(config, order)
-    # a run shorter than an epoch pays only for the pairs that it will see
-    seen = sorted({row for step in range(steps) for row in order.indices(step)})
-    scored = with_reference([training[row] for row in seen], reference, mark, kept)
-    for row, example in zip(seen, scored, strict=True):
-        training[row] = example
-    heldout = with_reference(heldout, reference, mark, kept)
-    del reference
-    source, mark = ExampleSource(training, order, steps), f"{mark} {tokenizer.fingerprint}"
-    step = preference_step(config)
-    trainer = train(model, step, source, heldout, config, context, mark, unit="pairs")
+    task = _task(config, context, examples, reference)
+    trainer = fit(
+        model,
+        task.step,
+        task.source,
+        task.heldout if examples.heldout else None,
+        config,
+        context,
+        f"{mark} {tokenizer.fingerprint}",
+        "responses" if config.labelled else "pairs",
+    )
 
-    def report(_: Decoder) -> None:
+    def report(_: object) -> None:
         write_record(context.folder, "rows.json", account.to_json())
 
     leave_model(trainer, model.config, tokenizer, context.folder, report)
+
+
+def _opened(config: PreferenceStage, start: Path) -> Opened:
+    return open_for_training(start, config.chat_template, config.pad_token, config.system_prompt)
+
+
+def _examples(
+    config: PreferenceStage, context: StageContext, tokenizer: Tokenizer, account: Account
+) -> _Examples:
+    rows: Loaded
+    make: Callable[..., Example]
+    if config.labelled:
+        rows, make = load_labels(config, context, account), label_example
+    else:
+        rows, make = load_pairs(config, context, tokenizer, account), pair_example
+    names = group_names([*rows.train, *rows.heldout])
+
+    def tokens(wanted: Sequence[PairRow | LabelRow], counts: Account) -> list[Example]:
+        made = [
+            replace(make(row, tokenizer, None, config.train_on), groups=groups_of(row, names))
+            for row in wanted
+        ]
+        return fitted(wanted, made, config.max_length, counts)
+
+    training = tokens(rows.train, account)
+    check_some(rows.train, training, config.max_length, f"stages.{context.name}")
+    return _Examples(training, tokens(rows.heldout[: config.eval_rows], Account()), names)
+
+
+def _task(
+    config: PreferenceStage,
+    context: StageContext,
+    examples: _Examples,
+    reference: Callable[[], Reference],
+) -> _Task:
+    order = Order(len(examples.train), config.batch_size, context.seed)
+    source = ExampleSource(examples.train, order, steps_of(config, order))
+    if config.labelled:
+        return _labels(config, context, source, examples, reference())
+    step = preference_step(config, examples.groups)
+    if not config.needs_reference:
+        return _Task(source, HeldoutExamples(examples.heldout, config.batch_size), step)
+    if config.sync_ref_model:
+        watched = Watched(examples.heldout, config.batch_size)
+        every, alpha = config.ref_model_sync_steps, config.ref_model_mixup_alpha
+        return _Task(SyncedReference(source, watched, reference(), every, alpha), watched, step)
+    frozen = reference()
+    heldout = HeldoutExamples(_kept(examples.heldout, frozen, context), config.batch_size)
+    return _Task(_scored(source, frozen, context), heldout, step)
+
+
+def _labels(
+    config: PreferenceStage,
+    context: StageContext,
+    source: ExampleSource,
+    examples: _Examples,
+    frozen: Reference,
+) -> _Task:
+    held = HeldoutExamples(_kept(examples.heldout, frozen, context), config.batch_size)
+    baseline = Baseline()
+    step = label_step(config, examples.groups, baseline)
+    if config.loss != "kto":
+        return _Task(_scored(source, frozen, context), held, step)
+
+    def strange(rows: Sequence[Example]) -> list[Example]:
+        return mismatched(rows, config.max_length, context.seed)
+
+    before = replace(source, examples=strange(source.examples))
+    held_before = replace(held, examples=_kept(strange(examples.heldout), frozen, context))
+    return _Task(
+        LabelSource(_scored(source, frozen, context), _scored(before, frozen, context), baseline),
+        LabelSource(held, held_before, baseline),
+        step,
+    )
+
+
+def _scored(source: ExampleSource, frozen: Reference, context: StageContext) -> ExampleSource:
+    """The source with reference log-probabilities of all rows that its steps will see."""
+    steps = range(source.steps)
+    # a run shorter than an epoch pays only for the rows that it will see
+    seen = sorted({row for step in steps for row in source.order.indices(step)})
+    scored = list(source.examples)
+    found = _kept([scored[row] for row in seen], frozen, context)
+    for row, example in zip(seen, found, strict=True):
+        scored[row] = example
+    return replace(source, examples=scored)
+
+
+def _kept(examples: Sequence[Example], frozen: Reference, context: StageContext) -> list[Example]:
+    folder = context.folder / "accord" / "reference"
+    return frozen.on_disk(examples, folder, context.console)

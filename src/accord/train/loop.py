@@ -23,6 +23,7 @@ from accord.checkpoint.store import Store
 from accord.config.train import TrainConfig
 from accord.train.blocks import block_matrices, find_blocks, wrapped
 from accord.train.interrupt import Interrupted, stop_request
+from accord.train.memory import keep_freed_memory
 from accord.train.metrics import (
     RunLog,
     Sums,
@@ -55,7 +56,7 @@ from accord.train.resume import (
 from accord.train.schedule import factor
 from accord.train.skipping import skip
 
-Unit = Literal["tokens", "pairs", "groups", "prompts"]
+Unit = Literal["tokens", "pairs", "responses", "groups", "prompts"]
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class Trainer:
         self._collector = source if isinstance(source, Collector) else None
         self._folder, self._unit = folder, unit
         self._ranks = ranks = current_ranks()
+        keep_freed_memory()
         shown = console or Console(stderr=True)
         self._console = shown if ranks.rank == 0 else Console(quiet=True)
         dtype = DTYPES[config.precision]
