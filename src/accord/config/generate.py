@@ -14,9 +14,9 @@ class SamplingConfig(Strict):
     no_repeat_ngram_size: int = Field(default=0, ge=0)
     """Never repeat a run of this many tokens; 0 is off."""
     temperature: float = Field(default=1.0, ge=0)
-    """0 is greedy."""
+    """Logits are divided by it before a token is drawn; 0 is greedy."""
     top_k: int = Field(default=0, ge=0)
-    """0 is off."""
+    """Draw from this many of the likeliest tokens; 0 is off."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Draw from the likeliest tokens whose probabilities add up to this; 1 is off."""
     min_p: float = Field(default=0.0, ge=0, le=1)

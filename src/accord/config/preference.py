@@ -149,7 +149,7 @@ class PreferenceStage(TrainConfig, LossSettings):
     lora: LoRAConfig | None = None
     """Train low-rank adapters instead of the weights."""
     chat_template: ChatTemplate | None = None
-    """None: the model folder's own."""
+    """Template that conversations are rendered with; none: the model folder's own."""
     system_prompt: str | None = None
     """System turn that the chat template adds to a conversation without one; empty: it adds none;
     not set: what the template does."""

@@ -56,7 +56,7 @@ class RewardStage(TrainConfig):
     """Fit a TF-IDF ridge on the same rows and report its accuracy on the same held-out pairs;
     needs scikit-learn."""
     chat_template: ChatTemplate | None = None
-    """None: the model folder's own."""
+    """Template that conversations are rendered with; none: the model folder's own."""
 
     @field_validator("model")
     @classmethod

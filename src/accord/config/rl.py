@@ -52,13 +52,13 @@ class PPOStage(TrainConfig):
     entropy_coef: float = Field(default=0.0, ge=0)
     """Weight of the entropy a token, which is added to what is maximised."""
     critic: Literal["separate", "shared"] = "separate"
-    """shared: a value head on the policy's own trunk."""
+    """Where values come from: a model of its own, or a value head on the policy's own trunk."""
     critic_from: str | None = None
     """Stage or folder whose trunk (and score head) the separate critic starts from; none: from."""
     missing_end_penalty: float | None = Field(default=None, ge=0)
     """Subtracted from the reward of a completion that was cut off."""
     chat_template: ChatTemplate | None = None
-    """None: the model folder's own."""
+    """Template that conversations are rendered with; none: the model folder's own."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
@@ -82,16 +82,16 @@ class GRPOStage(TrainConfig):
     num_generations: int = Field(default=8, ge=2)
     """Completions a prompt: the group."""
     advantage: Literal["group", "rloo", "reinforce_plus_plus"] = "group"
-    """group: reward less the group's mean, scaled by scale_rewards; rloo: less the mean of the
-    others (arXiv 2402.14740); reinforce_plus_plus: less the group's mean, then whitened over the
-    roll-out (arXiv 2501.03262)."""
+    """What a reward is compared with; group: the group's mean, scaled by scale_rewards; rloo: the
+    mean of the others (arXiv 2402.14740); reinforce_plus_plus: the group's mean, then whitened
+    over the roll-out (arXiv 2501.03262)."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """What `advantage: group` divides by: the standard deviation within the group, that of the
     whole roll-out (`batch`), or nothing."""
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo"] = "dapo"
     """How tokens are added up."""
     importance_sampling_level: Literal["token", "sequence"] = "token"
-    """sequence: one ratio a completion (GSPO, arXiv 2507.18071)."""
+    """What has an importance ratio; sequence: one ratio a completion (GSPO, arXiv 2507.18071)."""
     epsilon: float = Field(default=0.2, gt=0)
     """Clip of the importance ratio: it is not followed below 1 - epsilon, nor above 1 + epsilon."""
     epsilon_high: float | None = Field(default=None, gt=0)
@@ -111,7 +111,7 @@ class GRPOStage(TrainConfig):
     kl_stop: float | None = Field(default=None, gt=0)
     """Leave the rest of a roll-out when a step's approximate KL from it passes this."""
     chat_template: ChatTemplate | None = None
-    """None: the model folder's own."""
+    """Template that conversations are rendered with; none: the model folder's own."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
@@ -144,7 +144,7 @@ class OnlineStage(TrainConfig, LossSettings):
     missing_end_penalty: float | None = Field(default=None, ge=0)
     """Subtracted from the reward of a completion that was cut off."""
     chat_template: ChatTemplate | None = None
-    """None: the model folder's own."""
+    """Template that conversations are rendered with; none: the model folder's own."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""

@@ -81,7 +81,7 @@ class SFTStage(TrainConfig):
     from_: str = Field(alias="from")
     """Stage or folder of the model to start from (--model in a command)."""
     chat_template: ChatTemplate | None = None
-    """None: the model folder's own."""
+    """Template that conversations are rendered with; none: the model folder's own."""
     system_prompt: str | None = None
     """System turn that the chat template adds to a conversation without one; empty: it adds none;
     not set: what the template does."""

@@ -23,10 +23,10 @@ class TrainConfig(Strict):
     max_length: int = Field(default=512, gt=0)
     """Tokens a sequence; longer ones are truncated or dropped, and counted."""
     seed: int | None = None
-    """None: the recipe's."""
+    """Of the order of rows, of samples and of new weights; none: the recipe's."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """muon: Muon for matrices inside the blocks, AdamW for the rest."""
+    """What steps the weights; muon: Muon for matrices inside the blocks, AdamW for the rest."""
     lr: float = Field(default=3e-4, gt=0)
     """Peak learning rate of AdamW."""
     muon_lr: float = Field(default=0.02, gt=0)
@@ -38,12 +38,14 @@ class TrainConfig(Strict):
     eps: float = 1e-8
     """Added to AdamW's denominator."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """On parameters of two or more dimensions only."""
+    """Share of the weights, times lr, taken off at each step; parameters of two or more dimensions
+    only."""
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     """Longer gradients are scaled down to this norm; none: never."""
 
     schedule: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
-    """wsd: warm-up, stable, then a linear decay over the last decay_ratio of the run."""
+    """Course of the learning rate after the warm-up; wsd: stable, then a linear decay over the last
+    decay_ratio of the run."""
     warmup_steps: int | None = Field(default=None, ge=0)
     """Steps in which the learning rate rises to its peak."""
     warmup_ratio: float | None = Field(default=None, ge=0, le=1)
@@ -54,7 +56,8 @@ class TrainConfig(Strict):
     """Where the schedule ends, as a share of the peak."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: bf16 compute and gradients, fp32 master weights and optimiser state."""
+    """What is computed in; bf16: bf16 compute and gradients, fp32 master weights and optimiser
+    state."""
     compile: bool = False
     """torch.compile of the decoder's blocks: pays where the run is long and shapes are fixed."""
     gradient_checkpointing: bool = False
