@@ -157,7 +157,7 @@ def test_a_chat_is_asked_by_naming_the_columns(tmp_path):
 
 def test_a_task_can_be_checked_like_a_file(tmp_path):
     report = check_file("task:sort", tmp_path)
-    assert report.ok and report.rows == 1000 and report.duplicates == 0
+    assert report.ok and report.reading.read == 1000 and report.repeats.exact.count == 0
     with pytest.raises(AccordError, match="no task 'adition'") as error:
         check_file("task:adition", tmp_path)
     assert "did you mean 'addition'?" in str(error.value)

@@ -1,4 +1,4 @@
-"""`accord schema`, `accord report`, `accord doctor` and `accord data check`."""
+"""`accord schema`, `accord report` and `accord doctor`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +13,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     for command in (schema, report, doctor):
         app.command()(command)
-    data = typer.Typer(help="Look at data before a model sees it.", no_args_is_help=True)
-    data.command("check")(check)
-    data.callback()(lambda: None)  # keeps `check` a word of its own while it is the only one
-    app.add_typer(data, name="data")
 
 
 def schema() -> None:
@@ -52,36 +48,6 @@ def doctor(
     findings = examine(network)
     _print(findings, lines(findings), json)
     raise typer.Exit(PROBLEMS if findings["problems"] else 0)
-
-
-def check(
-    file: Annotated[
-        str, typer.Argument(help="File, folder, hub:owner/name, pypi: or task: source.")
-    ],
-    tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Folder; counts tokens with it.")
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option("--max-length", min=1, help="Counts longer rows.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Check a data file.
-
-    Names its format, counts its rows, measures their lengths and lists the bad ones.
-
-    Exit code 0 if every row can be used, 1 if not, 2 if the file cannot be read at all.
-    """
-    import os
-
-    from accord.data.check import check_file
-    from accord.data.pypi import default_cache
-    from accord.text import Tokenizer
-
-    counter = Tokenizer.load(tokenizer) if tokenizer else None
-    found = check_file(file, default_cache(os.environ), counter, max_length)
-    _print(found.to_json(), found.lines(), json)
-    raise typer.Exit(0 if found.ok else PROBLEMS)
 
 
 def _print(value: object, lines: list[str], as_json: bool) -> None:
