@@ -11,6 +11,7 @@ from torch import Tensor
 
 from accord.data.batch import Layout, TokenBatch
 from accord.model.attention import as_bias, attention, causal_attention
+from accord.model.branches import Branches
 
 
 class Plan:
@@ -39,6 +40,7 @@ class Plan:
         self.is_stream, self.is_causal, self.is_full = facts.tolist()
         self.shape = (grid_GT.shape[0], grid_GT.shape[1])
         self._layout = layout
+        self._branches = None if self.is_causal else Branches.of(layout)
         self._bias: dict[tuple[int | None, torch.dtype], Tensor] = {}
         self._cell_token = grid_GT.flatten().clamp(min=0)
         self._hole = None if self.is_full else ~real_GT.flatten()[:, None, None]
@@ -77,8 +79,18 @@ class Plan:
         self, layer: int, q_NHd: Tensor, k_NKd: Tensor, v_NKd: Tensor, window: int | None
     ) -> Tensor:
         """Attention of every token to those it may see, [N, H, d]."""
+        branches = self._branches
+        if branches is not None and window is None and branches.suits(q_NHd, self.cells):
+            there, back = branches.cell_token, branches.token_cell
+            q, k, v = (_Move.apply(x, there, back, None) for x in (q_NHd, k_NKd, v_NKd))
+            return _Move.apply(branches.attend(q, k, v), back, there, branches.hole)
         q, k, v = (self.to_grid(x) for x in (q_NHd, k_NKd, v_NKd))
         return self.to_stream(self.on_grid(q, k, v, window))
+
+    @property
+    def cells(self) -> int:
+        """Scores of one head on the grid."""
+        return self.shape[0] * self.shape[1] ** 2
 
     def to_grid(self, x_NHd: Tensor) -> Tensor:
         """Lay tokens on the grid, [G, H, T, d]."""
