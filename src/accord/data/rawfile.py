@@ -129,7 +129,7 @@ def sample_of(text: str, around: int = 0) -> str:
     """The part of a bad row that a message shows, with escapes for what cannot be printed."""
     start = max(0, around - SAMPLE // 2) if around >= SAMPLE else 0
     part = text[start : start + SAMPLE]
-    return part if part.isprintable() else repr(part)[1:-1][:SAMPLE]
+    return (part if part.isprintable() else repr(part)[1:-1][:SAMPLE]).rstrip()
 
 
 def row_sample(row: Mapping[str, Any]) -> str:

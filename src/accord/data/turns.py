@@ -131,7 +131,11 @@ def as_turns(messages: Messages, speaker: str) -> Messages:
 def turn_of(turn: Any, place: str) -> Message:
     """One `{role, content}` or `{from, value}`."""
     if not isinstance(turn, Mapping):
-        hint = "one conversation a row" if isinstance(turn, list) else ""
+        hint = (
+            "one conversation a row"
+            if isinstance(turn, list)
+            else 'write {"role": …, "content": …}'
+        )
         raise RowFault(f"'{place}' is {kind_of(turn)}, expected {{role, content}}", hint)
     role = turn.get("role", turn.get("from"))
     name = role.lower() if isinstance(role, str) else role
