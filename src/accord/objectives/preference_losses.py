@@ -229,7 +229,7 @@ LOSSES: Mapping[str, LossSpec] = MappingProxyType(
             aot_unpaired, "-log σ(β(sort(r_w) - sort(r_l)))", "arXiv 2406.05882 section 3"
         ),
         "apo_zero": LossSpec(apo_zero, "1 - σ(βr_w) + σ(βr_l)", "arXiv 2408.06266 eq. 7"),
-        "apo_down": LossSpec(apo_down, "σ(βr_w) + 1 - σ(βh)", "arXiv 2408.06266 eq. 8"),
+        "apo_down": LossSpec(apo_down, "σ(βr_w) + 1 - σ(β(r_w - r_l))", "arXiv 2408.06266 eq. 8"),
         "discopop": LossSpec(
             discopop,
             "(1-m)(-log σ(βh)) + m exp(-βh), m = σ(βh/τ)",
