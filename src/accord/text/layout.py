@@ -32,7 +32,7 @@ class Turn:
     Args:
         prefix: Before.
         suffix: After.
-        trimmed: Whether blanks at the content's ends are left out.
+        trimmed: Whether blanks at the content's ends are left out; a response's always stay.
     """
 
     prefix: tuple[Part, ...] = ()
@@ -111,9 +111,8 @@ def _text(parts: tuple[Part, ...]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A Jinja string that JSON reads too; no brace in it can be taken for Jinja's."""
-    inner = json.dumps(text, ensure_ascii=False)[1:-1]
-    return "'" + inner.replace("'", "\\u0027").replace("{", "\\u007b") + "'"
+    """A Jinja string between single quotes, whose inside JSON reads too."""
+    return "'" + json.dumps(text, ensure_ascii=False)[1:-1].replace("'", "\\u0027") + "'"
 
 
 def _system_in(clause: str, around: Turn) -> str | None:
