@@ -257,3 +257,48 @@ def model_logits(model: Decoder, ids: list[int]) -> torch.Tensor:
     with torch.no_grad():
         hidden = model(torch.tensor(ids), torch.arange(len(ids)), Plan.dense(1, len(ids)))
         return model.logits(hidden)
+
+
+def test_a_continued_adapter_starts_from_itself_not_from_its_base(run, model_folder: Path) -> None:
+    lora = {"r": 4, "lora_alpha": 8}
+    first = run(settings(model_folder, lora=lora, lr=3e-2), "first")
+    assert (first / "adapter_config.json").is_file()
+    assert not (first / "model.safetensors").exists()
+    assert log(first)[0]["loss"] == pytest.approx(np.log(2), abs=1e-5)
+    on = run(settings(first, lora=lora, lr=3e-2), "on")
+    assert log(on)[0]["loss"] == pytest.approx(np.log(2), abs=1e-4)
+    # against the base the margin would be the one that the first run has reached
+    assert abs(log(first)[-1]["rewards/margins"]) > 0.01
+    whole = run(settings(first), "whole")
+    assert (whole / "model.safetensors").is_file()
+    assert log(whole)[0]["loss"] == pytest.approx(np.log(2), abs=1e-5)
+
+
+def test_what_would_spoil_training_is_said_before_it(
+    run, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pydantic import TypeAdapter
+    from rich.console import Console
+
+    from accord.config.stages import StageConfig
+    from accord.stages import preference
+    from accord.stages.context import StageContext
+
+    rows = [
+        {
+            "prompt": f"question {i}?",
+            "chosen": "a much longer answer " * (2 + i % 3),
+            "rejected": "no",
+        }
+        for i in range(60)
+    ]
+    source = {"source": str(write_jsonl(tmp_path / "long.jsonl", rows))}
+    chosen = settings(model_folder, data=[source], steps=1)
+    config: Any = TypeAdapter(StageConfig).validate_json(json.dumps(chosen))
+    inputs = {name: Path(name) for name in config.inputs()}
+    (tmp_path / "out").mkdir()
+    console = Console(width=200)
+    preference.run(
+        config, StageContext("preference", tmp_path / "out", inputs, 1, tmp_path, console)
+    )
+    assert "longer" in capsys.readouterr().out

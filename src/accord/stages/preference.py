@@ -8,6 +8,7 @@ from typing import Any
 from accord.checkpoint.folder import load_model, model_fingerprint
 from accord.config.preference import PreferenceStage
 from accord.data.account import Account
+from accord.data.check.warn import warnings_of
 from accord.data.examples import check_some, fitted, label_example, pair_example
 from accord.data.load import Loaded
 from accord.data.order import Order
@@ -17,7 +18,8 @@ from accord.errors import AccordError
 from accord.stages.context import StageContext
 from accord.stages.groups import group_names, groups_of
 from accord.stages.labels import Baseline, LabelSource, load_labels, mismatched
-from accord.stages.models import Opened, check_length, leave_model, open_for_training
+from accord.stages.lora import for_training, leave
+from accord.stages.models import Opened, check_length, open_for_training
 from accord.stages.pairs import load_pairs
 from accord.stages.records import write_record
 from accord.stages.reference import Reference
@@ -57,7 +59,8 @@ def run(config: PreferenceStage, context: StageContext) -> None:
         )
     start = context.input(config.from_)
     opened = _opened(config, start)
-    model, tokenizer = opened.model, opened.tokenizer
+    tokenizer = opened.tokenizer
+    model = for_training(start, opened.model, tokenizer, config.lora, context.seed)
     check_length(model.config, config.max_length, where)
     for note in opened.notes:
         context.console.print(f"  {note}", highlight=False)
@@ -87,7 +90,7 @@ def run(config: PreferenceStage, context: StageContext) -> None:
     def report(_: object) -> None:
         write_record(context.folder, "rows.json", account.to_json())
 
-    leave_model(trainer, model.config, tokenizer, context.folder, report)
+    leave(trainer, model.config, tokenizer, context.folder, report, config.lora, start)
 
 
 def _opened(config: PreferenceStage, start: Path) -> Opened:
@@ -105,16 +108,19 @@ def _examples(
         rows, make = load_pairs(config, context, tokenizer, account), pair_example
     names = group_names([*rows.train, *rows.heldout])
 
-    def tokens(wanted: Sequence[PairRow | LabelRow], counts: Account) -> list[Example]:
-        made = [
+    def tokens(wanted: Sequence[PairRow | LabelRow]) -> list[Example]:
+        return [
             replace(make(row, tokenizer, None, config.train_on), groups=groups_of(row, names))
             for row in wanted
         ]
-        return fitted(wanted, made, config.max_length, counts)
 
-    training = tokens(rows.train, account)
-    check_some(rows.train, training, config.max_length, f"stages.{context.name}")
-    return _Examples(training, tokens(rows.heldout[: config.eval_rows], Account()), names)
+    made, limit = tokens(rows.train), config.max_length
+    for warning in warnings_of(rows.train, made, limit):
+        context.console.print(f"  {warning}", style="yellow", highlight=False, markup=False)
+    training = fitted(rows.train, made, limit, account)
+    check_some(rows.train, training, limit, f"stages.{context.name}")
+    watched = rows.heldout[: config.eval_rows]
+    return _Examples(training, fitted(watched, tokens(watched), limit, Account()), names)
 
 
 def _task(
