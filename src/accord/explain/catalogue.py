@@ -1,23 +1,24 @@
 """All names by subject, and the page of the docs that holds every entry."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from accord.explain.keys import Key, recipe_keys, stage_models
 from accord.explain.losses import label_losses, pair_losses, policy_losses
 from accord.explain.names import Meaning, meanings, of_keys
 from accord.explain.text import parts
 from accord.report.glossary import KEYS, LABELLED, SUBJECTS
+from accord.report.glossary.entry import LOG
 
 OWNERS: Mapping[str, tuple[str, ...]] = {
     "training": ("TrainConfig", "PretrainStage", "SFTStage", "ModelConfig", "Recipe"),
     "preference": (
         "LossSettings", "PreferenceStage", "LoRAConfig", "RatedPairs", "SampledPairs",
-        "OnlineStage",
     ),
     "reward models": ("RewardStage", "RatedGroups"),
     "policies": (
-        "PPOStage", "GRPOStage", "RolloutConfig", "SamplingConfig", "RewardTerm", "LengthOptions",
-        "RegexOptions", "LanguageOptions", "ColumnOptions", "EntryOptions",
+        "PPOStage", "GRPOStage", "OnlineStage", "RolloutConfig", "SamplingConfig", "RewardTerm",
+        "LengthOptions", "RegexOptions", "LanguageOptions", "ColumnOptions", "EntryOptions",
     ),
     "evaluation": ("EvaluateStage", "PromptsConfig"),
     "data": (
@@ -32,20 +33,23 @@ HEAD = """\
 # Metrics and settings in plain words
 
 This page is what `accord explain --all` prints. `accord explain NAME` says the same of one name,
-and what any other key, loss or kind of stage is. Bounds are those of the report's findings. Where no
-range holds everywhere, the text says what to compare with.
+and what any other key, loss or kind of stage is. Bounds are those of the report's findings. Where
+no range holds everywhere, the text says what to compare with.
 
-A metric of held-out rows begins with `eval_`. One of a part of the rows ends with `/source:NAME` or
+Metrics stand in `accord/metrics.jsonl` of their stage, unless the entry names another file. One of
+held-out rows begins with `eval_`; one of a part of the rows ends with `/source:NAME` or
 `/language:NAME`.
 """
 
 
 def catalogue() -> dict[str, dict[str, list[str]]]:
-    """Subject to sort to names."""
+    """Subject to sort to names; a key of several subjects stands with the first."""
     found: dict[str, dict[str, list[str]]] = {}
+    listed: set[str] = set()
     for subject, (metrics, _) in SUBJECTS.items():
         names = [*metrics, *(_labelled() if subject == "policies" else ())]
-        keys = {key.name for key in recipe_keys() if subject_of(key) == subject}
+        keys = {key.name for key in recipe_keys() if subject_of(key) == subject} - listed
+        listed |= keys
         sorts = {"metrics": sorted(names), "recipe keys": sorted(keys)}
         found[subject] = {sort: names for sort, names in sorts.items() if names}
     found["losses"] = {
@@ -93,14 +97,15 @@ def _entry(name: str, found: list[Meaning], level: str = "###") -> Iterator[str]
     yield f"{level} `{name}`\n"
     for meaning in found:
         stages = f" ({', '.join(meaning.stages)})" if meaning.stages else ""
-        yield f"{meaning.what}{stages}\n"
-        told = [f"- *{label}*: {_escaped(words)}" for label, words in parts(meaning)]
+        yield f"{_escaped(meaning.what)}{stages}\n"
+        shown = replace(meaning, file="" if meaning.file == LOG else meaning.file)
+        told = [f"- *{label}*: {_escaped(words)}" for label, words in parts(shown)]
         yield "\n".join([*told, ""])
 
 
 def _escaped(words: str) -> str:
     """Formulas hold characters that Markdown would take for marks."""
-    return words.replace("_", r"\_").replace("*", r"\*").replace("<", "&lt;")
+    return words.replace("*", r"\*").replace("<", "&lt;")
 
 
 def _labelled() -> tuple[str, ...]:

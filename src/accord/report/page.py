@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from accord.report.curves import reward_figures, reward_models, training_figures
 from accord.report.figures import frontier_figures, policy_colours, score_figures
-from accord.report.glossary import explain
+from accord.report.glossary import tooltip
 from accord.report.numbers import Numbers
 from accord.report.paths import path_figures, policy_figures, sample_figures
 from accord.report.svg import VARIABLES
@@ -33,7 +33,7 @@ def render(document: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["revision"] = _short
-    environment.globals.update(explain=explain, judged=partial(_judged, document), shares=SHARES)
+    environment.globals.update(explain=tooltip, judged=partial(_judged, document), shares=SHARES)
     colours = {name: VARIABLES[c] for name, c in policy_colours(document).items()}
     return environment.get_template("report.html.j2").render(
         document=document,
@@ -68,7 +68,7 @@ def _judged(document: Mapping[str, Any], scorer: str) -> str:
     """A scorer in plain words; one that the recipe named is what the recipe says."""
     reward = document["protocol"].get("rewards", {}).get(scorer)
     if reward is None:
-        return explain(scorer)
+        return tooltip(scorer)
     if reward.get("model"):
         return f"Score of the reward model {reward['model']}."
     return f"The reward function {reward['function']}."

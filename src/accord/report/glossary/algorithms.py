@@ -133,7 +133,7 @@ GRPO: Mapping[str, Entry] = {
     "GRPOStage.beta": Entry(
         healthy="0 with rewards that are right by rule; 0.001 to 0.1 with a reward model (the "
         "paper: 0.04).",
-        bad="0 with a learned reward: it is over-optimised. High: the policy does not move.",
+        bad="0 with a learned reward: it can be exploited. High: the policy does not move.",
         try_="0.04, then factors of 2 to 3, judged at equal KL.",
     ),
     "GRPOStage.kl_estimator": Entry(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from accord.report.glossary.entry import LANGUAGE, PAIRS, TRAINED, Entry
+from accord.report.glossary.entry import LANGUAGE, TRAINED, Entry
 
 METRICS: Mapping[str, Entry] = {
     "tokens_per_second": Entry(
@@ -19,7 +19,7 @@ METRICS: Mapping[str, Entry] = {
         healthy="Compare at equal lengths only.",
         bad="Low with short pairs: micro-batches are too small.",
         try_="micro_batch_tokens.",
-        stages=(*PAIRS, "reward"),
+        stages=("preference", "reward"),
     ),
     "peak_memory_bytes": Entry(
         "Most memory used so far, in bytes: the GPU's, or the process's on a CPU.",

@@ -9,7 +9,7 @@ from accord.report.glossary.entry import LANGUAGE, PAIRS, TRAINED, Entry, percen
 METRICS: Mapping[str, Entry] = {
     "loss": Entry(
         "What the optimiser lowers, averaged over the tokens, pairs or groups of a step.",
-        healthy="It falls on average. What a good value is depends on the stage: see below.",
+        healthy="It falls on average. What a good value is depends on the stage.",
         bad="Flat from the start: nothing is learned. Sudden peaks: steps too large, or bad rows. "
         "null in the log: it was not finite, and the step was skipped.",
         try_="Flat: raise lr. Peaks: lower lr, lengthen the warm-up, see grad_norm.",

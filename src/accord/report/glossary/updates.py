@@ -165,7 +165,7 @@ METRICS: Mapping[str, Entry] = {
         healthy="Some per cent at most; 0 at a roll-out's first batch.",
         bad="Growing: punished tokens are pushed far at once.",
         try_=SMALLER,
-        stages=GRPO,
+        stages=BOTH,
     ),
     "clip_ratio/high_mean": Entry(
         "Share of tokens clipped because they had become too likely (ratio above 1 + epsilon_high, "
@@ -173,7 +173,7 @@ METRICS: Mapping[str, Entry] = {
         healthy="Some per cent at most; 0 at a roll-out's first batch.",
         bad="High while entropy falls: rare good tokens are held back.",
         try_="epsilon_high: 0.28 (clip-higher). If steps are too large: " + SMALLER,
-        stages=GRPO,
+        stages=BOTH,
     ),
     "clip_ratio/region_mean": Entry(
         "Share of tokens whose gradient the clip takes, at either side.",
