@@ -67,13 +67,15 @@ def test_in_fp32_masters_are_the_weights() -> None:
     assert weights.masters["weight"].data_ptr() == model.weight.data_ptr()
 
 
-def test_frozen_weights_compute_and_are_saved_but_not_trained() -> None:
+def test_frozen_weights_compute_and_are_neither_trained_nor_saved() -> None:
     model = nn.Linear(3, 2)
     model.bias.requires_grad_(False)
     weights = Weights(model, BF16, ONE)
-    assert set(weights.masters) == {"weight"}
-    assert set(weights.full()) == {"weight", "bias"}
+    assert set(weights.masters) == set(weights.shapes) == set(weights.full()) == {"weight"}
     assert model.bias.dtype is BF16
+    weights.load({"weight": torch.full((2, 3), 0.3)})
+    weights.release()
+    assert (model.weight.dtype, model.bias.dtype) == (torch.float32, BF16)
 
 
 def test_release_gives_the_model_its_masters() -> None:
