@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from accord.config.data import SourceConfig
@@ -61,21 +62,27 @@ def _in_column(row: Mapping[str, Any], path: str) -> str:
 
 
 def _detector() -> Teller:
-    try:
-        from py3langid import langid  # noqa: PLC0415 -- its model takes half a second to load
-    except ImportError:
-        raise AccordError(
-            "Detecting languages needs py3langid.",
-            "language: detect",
-            "pip install 'accord[rewards]', or name the language",
-        ) from None
-    identifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+    identifier = _identifier()
 
     def tell(_: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
         code, probability = identifier.classify(spoken_text(parts)[:LOOKED_AT])
         return str(code) if probability >= CONFIDENT else UNKNOWN
 
     return tell
+
+
+@cache
+def _identifier() -> Any:
+    """py3langid's model, which takes a second to load and answers without any state."""
+    try:
+        from py3langid import langid  # noqa: PLC0415 -- only sources that detect need it
+    except ImportError:
+        raise AccordError(
+            "Detecting languages needs py3langid.",
+            "language: detect",
+            "pip install 'accord[rewards]', or name the language",
+        ) from None
+    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
 
 
 def spoken_text(parts: Mapping[str, Any]) -> str:

@@ -23,15 +23,16 @@ def transcript(text: str) -> Messages:
     speaker cannot be told from a turn.
     """
     text = text.strip()
-    marks: list[re.Match[str]] = []
+    turns: list[tuple[str, int, int]] = []  # who, where the mark begins, where the words do
     for mark in _MARK.finditer(text):
-        if marks and marks[-1][1] == mark[1]:
-            if not text[marks[-1].end() : mark.start()].strip():
-                marks[-1] = mark
-            continue
-        marks.append(mark)
-    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+        who, begins, behind = mark[1], mark.start(), mark.end()
+        if turns and turns[-1][0] == who:
+            if text[turns[-1][2] : begins].strip():
+                continue
+            begins = turns.pop()[1]
+        turns.append((who, begins, behind))
+    ends = [*(begins for _, begins, _ in turns[1:]), len(text)]
     return tuple(
-        Message(_ROLES[mark[1]], text[mark.end() : end].strip())
-        for mark, end in zip(marks, ends, strict=True)
+        Message(_ROLES[who], text[behind:end].strip())
+        for (who, _, behind), end in zip(turns, ends, strict=True)
     )
