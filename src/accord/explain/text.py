@@ -14,7 +14,8 @@ def lines(meanings: Sequence[Meaning], width: int) -> list[str]:
     """Every meaning of a name, a blank line between two."""
     shown: list[str] = []
     for meaning in meanings:
-        shown += [*([""] if shown else []), f"{meaning.name}: {_sort(meaning)}"]
+        title = f"{meaning.name}: {_sort(meaning)}"
+        shown += [*([""] if shown else []), *textwrap.wrap(title, width, subsequent_indent="  ")]
         shown += textwrap.wrap(
             meaning.what, width - GAP, initial_indent="  ", subsequent_indent="  "
         )
