@@ -47,7 +47,8 @@ def listing(subjects: Mapping[str, Mapping[str, Sequence[str]]], width: int) -> 
     for subject, sorts in subjects.items():
         for sort, names in sorts.items():
             shown += [f"{subject}: {sort}", *columns(names, width), ""]
-    return [*shown, "accord explain NAME says what it is; dpo.NAME what it is in that stage"]
+    last = "accord explain NAME says what it is; dpo.NAME what it is in that stage"
+    return [*shown, *textwrap.wrap(last, width)]
 
 
 def columns(names: Sequence[str], width: int) -> list[str]:
