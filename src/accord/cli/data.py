@@ -90,4 +90,5 @@ def _print(found: "Check", as_json: bool) -> None:
         print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
         console = Console(highlight=False, markup=False, emoji=False)
-        console.print(report(found, marks=console.no_color or not console.is_terminal))
+        marks = console.no_color or not console.is_terminal
+        console.print(report(found, marks, console.width))

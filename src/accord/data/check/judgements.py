@@ -72,7 +72,7 @@ def findings(judgements: Judgements) -> list[Finding]:
     rarer = min(judgements.wanted, judgements.unwanted)
     if labelled and not rarer:
         which = "wanted" if judgements.wanted else "unwanted"
-        says = f"All {counted(labelled, 'answer')} are {which}: there is nothing to tell apart."
+        says = f"Every answer ({labelled:,}) is {which}: there is nothing to tell apart."
         found.append(Finding("error", "one_label", says, "give rows of both labels"))
     elif rarer < FEW * labelled:
         which = "wanted" if judgements.wanted == rarer else "unwanted"

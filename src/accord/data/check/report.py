@@ -19,15 +19,16 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 INDENT = (0, 0, 0, 2)
 
 
-def report(check: Check, marks: bool) -> RenderableType:
-    """All of a check, for a console of any width.
+def report(check: Check, marks: bool, width: int) -> RenderableType:
+    """All of a check, for a console.
 
     Args:
         check: What was found.
         marks: Whether trained text stands between ⟦ and ⟧, for readers who see no dimming.
+        width: Columns of the console.
     """
     parts: list[RenderableType] = [_verdict(check), Padding(_facts(check), INDENT)]
-    parts += _lengths(check)
+    parts += _lengths(check, width)
     parts += _section("findings", _findings(check)) if check.findings else []
     bad = [*check.reading.bad, *(check.tokens.refused if check.tokens else ())]
     if bad:
@@ -132,7 +133,7 @@ def _counts(counts: Mapping[Any, int], words: str = "") -> str:
     return ", ".join(f"{name}{joint}{count:,}" for name, count in counts.items())
 
 
-def _lengths(check: Check) -> list[RenderableType]:
+def _lengths(check: Check, width: int) -> list[RenderableType]:
     """Tables of lengths, and bars of the finest unit that was measured."""
     units = ["tokens"] if check.tokens is not None else ["characters", "words"]
     parts: list[RenderableType] = []
@@ -140,7 +141,8 @@ def _lengths(check: Check) -> list[RenderableType]:
         if check.lengths[unit].parts:
             parts += _section(f"lengths in {unit}", percentiles(check.lengths[unit]))
     if check.lengths[units[0]].parts:
-        parts += [Text(), Padding(histogram(check.lengths[units[0]], check.max_length), INDENT)]
+        bars = histogram(check.lengths[units[0]], check.max_length, width - INDENT[3])
+        parts += [Text(), Padding(bars, INDENT)]
     return parts
 
 
