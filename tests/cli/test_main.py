@@ -13,7 +13,7 @@ from accord.train.interrupt import Interrupted
 
 COMMANDS = [
     "run", "tokenizer", "pretrain", "sft", "dpo", "evaluate",
-    "generate", "schema", "report", "doctor", "data",
+    "generate", "schema", "report", "doctor", "data", "explain",
 ]  # fmt: skip
 
 RECIPE = """\

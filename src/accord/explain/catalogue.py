@@ -34,7 +34,7 @@ HEAD = """\
 
 This page is what `accord explain --all` prints. `accord explain NAME` says the same of one name,
 and what any other key, loss or kind of stage is. Bounds are those of the report's findings. Where
-no range holds everywhere, the text says what to compare with.
+no range holds everywhere, the text says what to compare with. The losses have [a page](losses.md).
 
 Metrics stand in `accord/metrics.jsonl` of their stage, unless the entry names another file. One of
 held-out rows begins with `eval_`; one of a part of the rows ends with `/source:NAME` or

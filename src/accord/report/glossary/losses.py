@@ -100,7 +100,7 @@ PREFERENCE: Mapping[str, Entry] = {
     "discopop": Entry(
         "A mixture of logistic and exponential loss that a language model found.",
         "beta 0.1, discopop_tau 0.05 (the paper's).",
-        "Not convex: a pair near the seam is pushed either way.",
+        "Not convex: which pairs it pushes hardest is less plain than in sigmoid.",
         "sigmoid to compare with.",
     ),
     "simpo": Entry(

@@ -42,8 +42,8 @@ METRICS: Mapping[str, Entry] = {
     ),
     "rewards/accuracies": Entry(
         "Share of pairs whose chosen response has the higher implicit reward; ties count as wrong.",
-        healthy="0 at the first step, where all pairs tie; soon above 0.5. Human preferences are "
-        "noisy: held-out values of 0.6 to 0.75 are common.",
+        healthy="At the first step all pairs tie with the reference; soon it is above 0.5. Human "
+        "preferences are noisy: held-out values of 0.6 to 0.75 are common.",
         bad="About 0.5 on held-out pairs: nothing was learned that carries over. Near 1 in "
         "training and far lower held out: pairs are learned by heart. Near 1 at once: a shortcut, "
         "such as length or format, tells the two apart.",

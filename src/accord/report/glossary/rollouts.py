@@ -136,7 +136,7 @@ METRICS: Mapping[str, Entry] = {
     "sampling/sampling_logp_difference/mean": Entry(
         "Distance of the sampler's log-probability of a token from the trainer's, in nats: 0 where "
         "both are one policy.",
-        healthy="In fp32 below 1e-4. In bf16 some thousandths; compare with the first roll-out.",
+        healthy="In fp32 below 1e-4; in bf16 more: compare with the first roll-out.",
         bad=f"Above {SAMPLER_OFF:g}: completions are those of another policy (sampler_differs), "
         "and importance ratios are wrong from the start.",
         try_="The same precision for both (precision: fp32), or engine: accord.",
@@ -145,7 +145,7 @@ METRICS: Mapping[str, Entry] = {
     ),
     "sampling/sampling_logp_difference/max": Entry(
         "The largest distance of sampler and trainer at a token of a roll-out, in nats.",
-        healthy="A few times to a few hundred times the mean, which is the one to judge by.",
+        healthy="Well below 1; the mean is the one to judge by.",
         bad="Above 1 with a small mean: single tokens are off, as at the edge of top_p.",
         try_="Compare with top_p: 1 and top_k: 0; precision: fp32.",
         stages=SCORED,

@@ -59,7 +59,7 @@ METRICS: Mapping[str, Entry] = {
     ),
     "policy/clipfrac_avg": Entry(
         "Share of tokens whose gradient the clip of the importance ratio takes.",
-        healthy="0 to some per cent at first; 5 to 20 % late in a roll-out is common.",
+        healthy="0 at a roll-out's first batch, some per cent in its later ones.",
         bad=f"Above {percent(CLIPPED_HIGH)}: steps_too_large. Always 0 with several passes: the "
         "updates are tiny.",
         try_=f"{SMALLER} Always 0: raise lr.",
@@ -119,7 +119,7 @@ METRICS: Mapping[str, Entry] = {
     "critic/vf_explained_var": Entry(
         "Share of the variance of returns that the value function predicts: 1 is perfect, 0 no "
         "better than their mean.",
-        healthy="Above 0 and rising; 0.3 to 0.9 where a prompt says something about its reward.",
+        healthy="Above 0 and rising. How far depends on how much a beginning tells of the reward.",
         bad="0 or below in the last fifth of the run: the value function explains nothing "
         "(critic_explains_nothing); advantages are then rewards with noise.",
         try_="Start it from the reward model (critic_from), raise vf_coef, train for more steps.",
