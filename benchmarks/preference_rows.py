@@ -65,7 +65,7 @@ def growth_row(folder: Path, quick: bool) -> Row:
             "max_position_embeddings": sizes.prompt + sizes.longest,
         }
         path = work.write_model(folder / name.replace(" ", "-"), shape)
-        here = {"folder": path, "sizes": sizes, "batches": 1 if quick else 2}
+        here = {"folder": path, "sizes": sizes, "batches": 1}
         theirs = Contender(f"TRL tuned bf16, {name}", trl, sizes.batch, {**here, **TUNED})
         given = {**here, "precision": "bf16"}
         ours = Contender(f"accord bf16, {name}", accord, sizes.batch, given)

@@ -110,9 +110,11 @@ def lines(row: Row, measured: Mapping[str, Measured]) -> list[list[str]]:
 def notes(row: Row, measured: Mapping[str, Measured]) -> list[str]:
     """Sentences below the table: what is paid once, and whether all started alike."""
     said = [*row.remarks]
+    if row.beside:  # twice as many contenders as sizes: the table says enough
+        return said
     for name, figures in measured.items():
         took = figures.notes.get("reference_seconds")
-        if took and figures.rates and not row.beside:
+        if took and figures.rates:
             pairs = figures.notes["reference_pairs"]
             rate = pairs / (pairs / figures.median + took)
             said.append(
