@@ -17,7 +17,7 @@ COLUMN = "column:"
 DETECT = "detect"
 CONFIDENT = 0.8
 """Probability below which a detected language is not believed."""
-LOOKED_AT = 2000
+LOOKED_AT = 1000
 """Characters that detection reads."""
 
 Teller = Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]

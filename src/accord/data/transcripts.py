@@ -4,7 +4,7 @@ import re
 
 from accord.text.messages import Message, Messages
 
-_MARK = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_MARK = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
@@ -22,7 +22,7 @@ def transcript(text: str) -> Messages:
     text; one that stands right behind an empty turn takes its place. A quoted mark of the other
     speaker cannot be told from a turn.
     """
-    text = text.strip()
+    text = f"\n\n{text.strip()}"  # every mark begins alike: faster to find
     turns: list[tuple[str, int, int]] = []  # who, where the mark begins, where the words do
     for mark in _MARK.finditer(text):
         who, begins, behind = mark[1], mark.start(), mark.end()
