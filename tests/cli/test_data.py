@@ -70,6 +70,13 @@ def test_tokens_template_and_limit(check) -> None:
     assert "did you mean 'chatml'" in check(*words, "--chat-template", "chatlm")[2]
 
 
+def test_json_of_a_column_that_is_no_text(check) -> None:
+    write("odd.jsonl", [{"text": "ja", "\ud800": 1}])
+    code, out, _ = check("odd.jsonl", "--json")
+    assert code == 0
+    assert json.loads(out)["unused_columns"] == {"\ud800": 1}
+
+
 def test_against_an_evaluation(check) -> None:
     write("a.jsonl", pairs(3, "ja"))
     write("eval.jsonl", [{"prompt": "Q1"}])

@@ -87,7 +87,9 @@ def _print(found: "Check", as_json: bool) -> None:
     from accord.data.check.report import report
 
     if as_json:
-        print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        said = json.dumps(found.to_json(), indent=2, ensure_ascii=False)
+        # a column's name may hold half of a surrogate pair, which is no text but good JSON
+        print(said.encode("utf-8", "backslashreplace").decode())
     else:
         console = Console(highlight=False, markup=False, emoji=False)
         marks = console.no_color or not console.is_terminal

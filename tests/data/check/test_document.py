@@ -91,6 +91,13 @@ def test_the_report_fits_its_screen(write, tmp_path, tokenizer: Tokenizer, width
         assert word in " ".join(said.split())
 
 
+def test_nothing_in_a_file_moves_the_cursor(write, tmp_path) -> None:
+    rows = [pair(1) | {"\x1b[2J \ud800": 1}, pair(2) | {"chosen": [{"role": "\x1b[1m"}]}]
+    said = screen(check_file(write(rows), tmp_path))
+    assert "\x1b" not in said and "\\x1b[2J \\ud800" in said
+    assert "\\x1b[1m" in said
+
+
 def test_what_is_masked_is_dim_on_a_terminal(write, tmp_path, tokenizer: Tokenizer) -> None:
     found = check_file(write([pair(1)]), tmp_path, tokenizer)
     said = screen(found, force_terminal=True, color_system="standard", no_color=False)

@@ -42,6 +42,7 @@ def test_settings_of_a_source_are_used(tmp_path) -> None:
     found = read_source(source, tmp_path)
     assert found.formats == {"text": 1}
     assert found.left_out["shorter than 2 words"].count == 1
+    assert [finding.severity for finding in findings(found)] == ["note"]
 
 
 def test_files_of_different_formats_are_noted(write, tmp_path) -> None:

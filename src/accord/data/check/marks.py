@@ -45,10 +45,11 @@ def _short(segment: Segment) -> str:
     left_out = len(text) - HEAD - TAIL
     if left_out > 0:
         text = f"{text[:HEAD]} …[{left_out:,} more characters]… {text[-TAIL:]}"
-    return _visible(text)
+    return visible(text.replace("\n", f"{NEWLINE}\n").replace("\t", "→"))
 
 
-def _visible(text: str) -> str:
-    """Line ends as a sign and a line end; other characters that move the cursor by name."""
-    text = text.replace("\n", f"{NEWLINE}\n").replace("\t", "→")
-    return "".join(c if c == "\n" or c.isprintable() else repr(c)[1:-1] for c in text)
+def visible(text: str) -> str:
+    """Characters that a screen cannot show, or that would move its cursor, by their codes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from accord.config.data import SourceConfig
 from accord.data.account import Account
 from accord.data.check.finding import Finding, Tally, counted, share
-from accord.data.formats import Converter
+from accord.data.formats import IDENTICAL, Converter
 from accord.data.load import BAD, words_of
 from accord.data.rawfile import BadRow, FilteredRow, RawRow
 from accord.data.rows import Row
@@ -107,7 +107,9 @@ def findings(reading: Reading) -> list[Finding]:
     for why, tally in reading.left_out.items():
         of = share(tally.count, reading.read)
         says = f"{counted(tally.count, 'row')} ({of}) left out: {why}."
-        found.append(Finding("warning", "left_out", says, "", tuple(tally.places)))
+        # what the source's own settings leave out is meant to be
+        severity = "warning" if why == IDENTICAL else "note"
+        found.append(Finding(severity, "left_out", says, "", tuple(tally.places)))
     if len(reading.formats) > 1:
         names = ", ".join(f"{name} ({count:,})" for name, count in reading.formats.items())
         says = f"The files have different formats: {names}."

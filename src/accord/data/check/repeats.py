@@ -106,13 +106,16 @@ def _pairs(rows: Sequence[Row], keys: Sequence[Keys], found: Repeats) -> None:
         for row, key in zip(rows, keys, strict=True)
         if isinstance(row, PairRow) and key.answers[0] != key.answers[1]
     ]
+    better = {(key.prompt, key.answers[0]) for _, key in pairs}
     worse = {(key.prompt, key.answers[1]) for _, key in pairs}
-    edges = [((key.prompt, key.answers[0]), (key.prompt, key.answers[1])) for _, key in pairs]
-    for (row, _), (better, _), circular in zip(pairs, edges, on_cycles(edges), strict=True):
+    linked = [(row, key) for row, key in pairs if (key.prompt, key.answers[0]) in worse]
+    # an edge of a circle has others before it and behind it, which few edges have
+    inner = [(row, key) for row, key in linked if (key.prompt, key.answers[1]) in better]
+    edges = [((key.prompt, key.answers[0]), (key.prompt, key.answers[1])) for _, key in inner]
+    for (row, _), circular in zip(inner, on_cycles(edges), strict=True):
         if circular:
             found.contradictory.add(row.where)
-        else:
-            found.chained += better in worse
+    found.chained = len(linked) - found.contradictory.count
 
 
 def _labels(rows: Sequence[Row], keys: Sequence[Keys], found: Repeats) -> None:

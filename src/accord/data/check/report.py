@@ -11,7 +11,7 @@ from rich.text import Text
 from accord.data.check.bars import histogram, percentiles
 from accord.data.check.document import Check
 from accord.data.check.finding import Finding, counted, share
-from accord.data.check.marks import marked
+from accord.data.check.marks import marked, visible
 
 SHOWN_BAD = 20
 """Bad rows that are printed; the JSON form has all."""
@@ -35,7 +35,7 @@ def report(check: Check, marks: bool, width: int) -> RenderableType:
         rows = _grid()
         for row in bad[:SHOWN_BAD]:
             fix = f" ({row.fix})" if row.fix else ""
-            rows.add_row(_place(check, row.where), Text(f"{row.why}{fix}"))
+            rows.add_row(_place(check, row.where), Text(visible(f"{row.why}{fix}")))
         parts += _section("bad rows", rows)
         if len(bad) > SHOWN_BAD:
             more = f"and {counted(len(bad) - SHOWN_BAD, 'more bad row')}; --json lists all"
@@ -49,7 +49,7 @@ def _verdict(check: Check) -> Text:
     words = [
         counted(check.count(severity), severity) for severity in STYLES if check.count(severity)
     ]
-    verdict = Text(f"{check.reading.source.source}: ", style="bold", overflow="fold")
+    verdict = Text(visible(f"{check.reading.source.source}: "), style="bold", overflow="fold")
     verdict.append("ok" if check.ok else "not usable as it is", "green" if check.ok else "bold red")
     return verdict.append(f" ({', '.join(words)})" if words else "")
 
@@ -57,7 +57,7 @@ def _verdict(check: Check) -> Text:
 def _facts(check: Check) -> Table:
     table = _grid()
     for name, fact in _facts_of(check):
-        table.add_row(Text(name, style="dim"), Text(fact))
+        table.add_row(Text(name, style="dim"), Text(visible(fact)))
     return table
 
 
@@ -154,7 +154,7 @@ def _findings(check: Check) -> Table:
 
 
 def _said(check: Check, finding: Finding) -> Text:
-    said = Text(finding.says)
+    said = Text(visible(finding.says))
     if finding.advice:
         said.append(f" {finding.advice[:1].upper()}{finding.advice[1:]}.")
     if finding.places:
@@ -167,7 +167,8 @@ def _place(check: Check, place: str) -> Text:
     """A place with the checked path's folders left out."""
     source = check.reading.source.source.rstrip("/")
     base = source.rpartition("/")[2]
-    return Text(place.replace(f"{source}:", f"{base}:").replace(f"{source}/", ""), overflow="fold")
+    short = place.replace(f"{source}:", f"{base}:").replace(f"{source}/", "")
+    return Text(visible(short), overflow="fold")
 
 
 def _examples_title(check: Check, marks: bool) -> str:
