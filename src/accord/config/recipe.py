@@ -21,6 +21,6 @@ class Recipe(Strict):
     description: str = ""
     """A paragraph for the report."""
     seed: int = 1
-    """Of every stage that sets none."""
+    """Seed of every stage that sets none."""
     stages: dict[StageName, StageConfig] = Field(min_length=1)
     """Name to settings; a stage writes into the folder of its name."""

@@ -143,7 +143,7 @@ class EvaluateStage(Strict):
     shown: int = Field(default=12, gt=0)
     """Prompts whose samples stand side by side in the report."""
     seed: int | None = None
-    """Of the samples and of the bootstrap; none: the recipe's."""
+    """Seed of the samples and of the bootstrap; none: the recipe's."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""

@@ -21,7 +21,7 @@ class TaskOptions(Strict):
     count: int = Field(default=1000, gt=0)
     """Problems; the first ones stay the same when it is raised."""
     seed: int = 0
-    """Of the problems."""
+    """Seed of the problems."""
 
 
 class OwnOptions(TaskOptions):

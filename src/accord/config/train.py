@@ -23,7 +23,7 @@ class TrainConfig(Strict):
     max_length: int = Field(default=512, gt=0)
     """Tokens a sequence; longer ones are truncated or dropped, and counted."""
     seed: int | None = None
-    """Of the order of rows, of samples and of new weights; none: the recipe's."""
+    """Seed of the order of rows, of samples and of new weights; none: the recipe's."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     """What steps the weights; muon: Muon for matrices inside the blocks, AdamW for the rest."""
@@ -32,7 +32,7 @@ class TrainConfig(Strict):
     muon_lr: float = Field(default=0.02, gt=0)
     """Peak learning rate of Muon."""
     muon_momentum: float = Field(default=0.95, ge=0, lt=1)
-    """Of Muon's running mean of gradients."""
+    """Decay rate of Muon's running mean of gradients."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates of the running mean of gradients and of their squares."""
     eps: float = 1e-8

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
+from accord.explain.keys import RECIPE
 from accord.explain.names import COMMANDS, Meaning
 
 MARGIN = 10
@@ -67,7 +68,8 @@ def columns(names: Sequence[str], width: int) -> list[str]:
 def _sort(meaning: Meaning) -> str:
     if not meaning.stages or meaning.sort == "kind of stage":
         return meaning.sort
-    return f"{meaning.sort} of {', '.join(meaning.stages)}"
+    where = "the recipe" if meaning.stages == (RECIPE,) else ", ".join(meaning.stages)
+    return f"{meaning.sort} of {where}"
 
 
 def _written(meaning: Meaning) -> str:

@@ -40,8 +40,8 @@ METRICS: Mapping[str, Entry] = {
 KEYS: Mapping[str, Entry] = {
     "TrainConfig.precision": Entry(
         healthy="fp32 on CPUs without bf16 units and for exact repetition; bf16 on GPUs.",
-        bad="bf16 halves memory and rounds to about three digits: log-probabilities differ in the "
-        "third.",
+        bad="bf16 halves what activations take and rounds to about three digits: log-probabilities "
+        "differ in the third.",
         try_="bf16 keeps fp32 master weights here, so that small updates are not lost.",
     ),
     "TrainConfig.compile": Entry(
