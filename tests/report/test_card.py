@@ -66,6 +66,18 @@ def test_a_bidirectional_scorer_is_not_promised_to_transformers(tmp_path):
     assert "load_scorer" in card and "AutoModel" not in card
 
 
+def test_an_adapter_is_loaded_with_peft_and_may_be_merged(stages, tmp_path):
+    stage = json.loads((stages["dpo"] / "accord" / "stage.json").read_text())
+    stage["config"]["lora"] = {"r": 4, "lora_alpha": 8.0}
+    (tmp_path / "accord").mkdir()
+    (tmp_path / "accord" / "stage.json").write_text(json.dumps(stage))
+    card = model_card(tmp_path)
+    assert front(card)["library_name"] == "peft"
+    assert 'AutoPeftModelForCausalLM.from_pretrained(".")' in card and "accord merge" in card
+    assert "| lora | {'r': 4, 'lora_alpha': 8.0} |" in card
+    assert "merge" not in model_card(stages["dpo"])
+
+
 def test_policies_say_what_they_maximised_and_what_held_them(all_stages):
     cards = {name: model_card(all_stages[name]) for name in ("ppo", "grpo", "online")}
     for name, card in cards.items():

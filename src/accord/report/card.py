@@ -43,7 +43,7 @@ SETTINGS = (
     "kl_estimator", "kl_coef", "kl_target", "kl_stop", "gamma", "lam", "critic", "critic_from",
     "vf_coef", "entropy_coef", "whiten_advantages", "whiten_rewards", "dynamic_sampling",
     "mask_truncated_completions", "missing_end_penalty", "label_smoothing", "margin_cap",
-    "sft_weight", "use_margin", "centering", "chat_template", "seed",
+    "sft_weight", "use_margin", "centering", "lora", "chat_template", "seed",
 )  # fmt: skip
 """Settings of the training table, in its order; those a stage does not have are left out."""
 ROLLOUT = ("temperature", "top_p", "top_k", "min_p", "max_new_tokens")
@@ -110,6 +110,7 @@ def model_card(folder: Path, origin: Origin | None = None) -> str:
         terms=config.get("reward") if stage["kind"] in KINDS else None,
         judges=config.get("judges"),
         bidirectional=_bidirectional(config),
+        adapter=bool(config.get("lora")),
         critic=(folder / "accord" / "critic").is_dir(),
         metrics={m: curves[m][-1] for m in wanted if curves.get(m)},
         heldout=parts["heldout"] if "accuracy" in parts["heldout"] else None,
@@ -123,6 +124,12 @@ def _method(kind: str, config: Mapping[str, Any]) -> str:
 
 def _bidirectional(config: Mapping[str, Any]) -> bool:
     return config.get("architecture") == "bidirectional"
+
+
+def _library(config: Mapping[str, Any]) -> str:
+    if _bidirectional(config):
+        return "accord"
+    return "peft" if config.get("lora") else "transformers"
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +147,7 @@ def _front_matter(kind: str, config: Mapping[str, Any], origin: Origin) -> str:
     front: dict[str, Any] = {
         "license": origin.license,
         "language": list(origin.language),
-        "library_name": "accord" if _bidirectional(config) else "transformers",
+        "library_name": _library(config),
         "pipeline_tag": "text-classification" if kind == "reward" else "text-generation",
         "base_model": origin.base_model,
         "datasets": _hub_datasets(config),
