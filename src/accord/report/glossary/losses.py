@@ -128,7 +128,8 @@ PREFERENCE: Mapping[str, Entry] = {
         "Raise it while logps/chosen falls.",
     ),
     "kto": Entry(
-        "Learns from single answers, wanted or not, against the step's KL as the point of reference.",
+        "Learns from single answers, wanted or not, against the step's KL as the point of "
+        "reference.",
         "beta 0.1, lr 5e-7 to 5e-6, batch_size 16 or more: the KL is estimated over the step.",
         "Labels far out of balance: the rare side is drowned.",
         "desirable_weight and undesirable_weight.",
