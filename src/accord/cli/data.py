@@ -40,7 +40,7 @@ def check(
         str | None, typer.Option("--against", help="Evaluation file, to look for its prompts.")
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option("--sha256", help="Hash of the archive of a pypi: source.")
+        str | None, typer.Option("--sha256", help="Hash of the archive of pypi: sources.")
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Rows to show.")] = 3,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings give exit code 1.")] = False,
@@ -59,8 +59,9 @@ def check(
     from accord.data.pypi import default_cache
 
     source, cache = named_source(file, sha256), default_cache(os.environ)
+    evaluation = named_source(against, sha256) if against else None
     reader = _tokenizer(tokenizer, chat_template)
-    found = check_file(source, cache, reader, max_length, against, rows, train_on)
+    found = check_file(source, cache, reader, max_length, evaluation, rows, train_on)
     _print(found, json)
     raise typer.Exit(PROBLEMS if not found.ok or (strict and found.count("warning")) else 0)
 

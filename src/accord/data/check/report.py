@@ -80,7 +80,7 @@ def _facts_of(check: Check) -> Iterator[tuple[str, str]]:
             rows_with = counted(turns.systems.total(), "row")
             yield "system", f"{counted(len(turns.systems), 'different prompt')} in {rows_with}"
     of = f" in {counted(again.prompted, 'row')}" if again.prompted else ""
-    yield "prompts", f"{again.prompts:,} different{of}, {turns.unprompted:,} rows without"
+    yield "prompts", f"{again.prompts:,} different{of}, {counted(turns.unprompted, 'row')} without"
     alike = f"{again.exact.count:,} exact, {again.normalised.count:,} more but for case and blanks"
     yield "duplicates", alike
     yield from _judged(check)
@@ -112,7 +112,7 @@ def _judged(check: Check) -> Iterator[tuple[str, str]]:
         wanted = f"{made.wanted:,} wanted ({share(made.wanted, labelled)})"
         yield "labels", f"{wanted}, {made.unwanted:,} unwanted"
     if made.margins:
-        points = ", ".join(f"{name} {value:g}" for name, value in made.percentiles.items())
+        points = ", ".join(f"{name} {value:.3g}" for name, value in made.percentiles.items())
         yield "margins", f"{counted(len(made.margins), 'pair')}: {points}"
 
 
