@@ -1,12 +1,14 @@
 """What the check says of tokens and of a length limit is what training does."""
 
+import random
+
 import pytest
 
 from accord.config.data import HeldoutConfig, SourceConfig
 from accord.data.account import Account
 from accord.data.check import check_file
 from accord.data.check.tokens import example_of, findings, for_training, tokens_of
-from accord.data.examples import fitted, no_room, pair_example
+from accord.data.examples import chat_example, fitted, label_example, no_room, pair_example
 from accord.data.load import load_rows
 from accord.data.rows import ChatRow, PairRow, TextRow
 from accord.errors import AccordError
@@ -43,6 +45,55 @@ def test_the_account_is_the_one_that_training_writes(write, tmp_path, tokenizer:
     assert sorted(found.tokens.sizes["prompt"]) == sorted(len(e.prompt) for e in made)
     assert found.tokens.sizes["chosen"] == [len(e.responses[0].ids) for e in made]
     assert found.tokens.sizes["whole"] == [e.length for e in made]
+
+
+def drawn(kind: str, seed: int) -> list[dict]:
+    """Rows of a kind with texts of all lengths, some of them twice, some with several turns."""
+    draw = random.Random(seed)
+
+    def turns(count: int) -> list[dict]:
+        roles = ("user", "assistant")
+        said = [draw.choice("ab") * draw.randint(1, 30) for _ in range(count)]
+        return [{"role": roles[i % 2], "content": text} for i, text in enumerate(said)]
+
+    def answer() -> list[dict]:
+        return turns(2 * draw.randint(1, 2))[1:]
+
+    rows: list[dict] = []
+    for _ in range(30):
+        prompt = turns(draw.choice((1, 1, 3)))
+        made = {
+            "pair": {"prompt": prompt, "chosen": answer(), "rejected": answer()},
+            "label": {"prompt": prompt, "completion": answer(), "label": draw.random() < 0.5},
+            "chat": {"messages": [*prompt, *answer()]},
+        }
+        rows.append(made[kind])
+    return rows + rows[:3]
+
+
+@pytest.mark.parametrize("train_on", ["last", "all"])
+@pytest.mark.parametrize(
+    ("kind", "make"), [("pair", pair_example), ("label", label_example), ("chat", chat_example)]
+)
+def test_every_kind_is_accounted_for_as_in_training(
+    write, tmp_path, tokenizer: Tokenizer, kind, make, train_on
+) -> None:
+    path = write(drawn(kind, seed=1))
+    for limit in (60, 80, 110):
+        account, source = Account(), SourceConfig(source=str(path))
+        rows = load_rows([source], HeldoutConfig(fraction=0), kind, 1, account, tmp_path).train
+        made = [make(row, tokenizer, None, train_on) for row in rows]
+        kept = fitted(rows, made, limit, account)
+        found = check_file(path, tmp_path, tokenizer, limit, train_on=train_on)
+        assert found.account.to_json() == account.to_json()
+        assert found.tokens is not None
+        assert found.tokens.sizes["whole"] == [example.length for example in made]
+        assert found.tokens.truncated.count == sum(
+            short.responses != long.responses
+            for short, long in zip(
+                kept, [e for e in made if e.row_id in {k.row_id for k in kept}], strict=True
+            )
+        )
 
 
 def _pair() -> PairRow:
