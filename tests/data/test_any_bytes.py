@@ -86,7 +86,7 @@ CELLS = st.recursive(
         | st.dictionaries(st.sampled_from(["role", "content", "from", "value", "type"]), inner)
         | st.lists(
             st.fixed_dictionaries(
-                {"role": st.sampled_from(["user", "assistant", "x"]), "content": inner}
+                {"role": st.sampled_from(["user", "assistant", "x", 1, [], None]), "content": inner}
             ),
             max_size=3,
         )

@@ -1,7 +1,4 @@
-"""Files as users really hand them over: each odd or broken one gives its message or its rows.
-
-The files are here, what they give is in `malformed.md`, to be read as the user reads it.
-"""
+"""Files as users really hand them over; what each gives stands in `malformed.md`, as they read it."""
 
 import gzip
 import io
@@ -33,6 +30,9 @@ SIDES = {"chosen": [USER, YES], "rejected": [USER, NO]}
 
 def lines(*rows) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+LABELLED = lines({"messages": [USER, YES], "label": 1})
 
 
 def table(*rows) -> bytes:
@@ -101,6 +101,7 @@ FILES = {
         "a.json", b'[{"text": "x"},\n {"text": "y"},\n]\n', kind="text"
     ),
     "an object around the rows": file("a.json", json.dumps({"data": [PAIR]}, indent=1).encode()),
+    "an object around the rows on one line": file("a.json", json.dumps({"data": [PAIR]}).encode()),
     "a string for a row": file("a.jsonl", b'"just a string"\n'),
     "a number among the rows": file("a.json", b'[{"text": "one"}, 3]', kind="text"),
     "a row without columns": file("a.jsonl", b"{}\n"),
@@ -178,6 +179,11 @@ FILES = {
     ),
     "half a pair": file("a.jsonl", lines({"prompt": "q", "chosen": "a"})),
     "columns of no format": file("a.jsonl", lines({"body": "q", "title": "a"})),
+    "turns under another name": file("a.jsonl", lines({"dialog": [USER, YES]}), kind="chat"),
+    "labels where answers are wanted": file("a.jsonl", LABELLED, kind="chat"),
+    "labels that are not meant": file(
+        "a.jsonl", LABELLED, kind="chat", fields={"messages": "messages"}
+    ),
     "two formats in one file": file("a.jsonl", lines(PAIR, {"messages": [USER, YES]})),
     "a label that is no truth value": file(
         "a.jsonl", lines({"prompt": "q", "completion": "a", "label": "good"}), kind="label"

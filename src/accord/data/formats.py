@@ -68,9 +68,21 @@ def _unknown(
         fix += f"; or, if {' and '.join(smaller.needs)} alone is meant, fields: {{{own}}}"
     if re.search(r"\.[ct]sv(\.gz)?:\d+$", where):
         fix += "; a table without a header line needs columns: [a, b, …]"
+    if not any(need in columns or spelled[need] for need in near.needs):
+        fix = _inside(columns) or fix
     listed = ", ".join(_plain(column) for column in list(columns)[:LISTED])
     more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
     return AccordError(f"No known format has the columns: {listed}{more}.", where, fix)
+
+
+def _inside(columns: Mapping[str, Any]) -> str:
+    """What to do about a column that holds a list of objects: turns under another name, or rows."""
+    for column, value in columns.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            if {"role", "content"} <= value[0].keys() or {"from", "value"} <= value[0].keys():
+                return f"{_quoted(column)} looks like messages: fields: {{messages: {column}}}"
+            return f"the rows seem to stand inside {_quoted(column)}: write them as an array"
+    return ""
 
 
 def _begun(form: Format, columns: Mapping[str, Any]) -> Format | None:

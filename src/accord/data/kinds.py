@@ -25,6 +25,11 @@ _REMEDIES: Mapping[Kind, str] = {
     "label": "give rows with a response and its label, or with chosen and rejected",
 }
 
+_UNLABELLED = (
+    "to learn from every answer whatever its label, name the other columns: "
+    "fields: {messages: messages}, or {prompt: prompt, completion: completion}"
+)
+
 
 def as_kind(row: Row, kind: Kind) -> Row:
     """The row as `kind`; place, source, group and extra stay.
@@ -41,7 +46,7 @@ def as_kind(row: Row, kind: Kind) -> Row:
         raise AccordError(
             f"The row is {_name(row)}, where {kind} rows are wanted.",
             row.where,
-            _REMEDIES[kind],
+            _UNLABELLED if isinstance(row, LabelRow) and kind == "chat" else _REMEDIES[kind],
         )
     return made
 

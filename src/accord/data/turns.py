@@ -138,16 +138,16 @@ def turn_of(turn: Any, place: str) -> Message:
         )
         raise RowFault(f"'{place}' is {kind_of(turn)}, expected {{role, content}}", hint)
     role = turn.get("role", turn.get("from"))
-    name = role.lower() if isinstance(role, str) else role
-    if turn.get("tool_calls") or turn.get("function_call") or name in _TOOLS:
+    if not isinstance(role, str):
+        raise RowFault(f"'{place}' has role {shown(role)}", "write {role, content}")
+    if turn.get("tool_calls") or turn.get("function_call") or role.lower() in _TOOLS:
         raise RowFault(
             f"'{place}' calls tools, which no template here can express",
             "leave such rows out, or write the call as text",
         )
-    name = _SPEAKERS.get(name, name) if isinstance(name, str) else name
+    name = _SPEAKERS.get(role.lower(), role.lower())
     if name not in ROLES:
-        hint = did_you_mean(role, ROLES) if isinstance(role, str) else "write {role, content}"
-        raise RowFault(f"'{place}' has role {shown(role)}", hint)
+        raise RowFault(f"'{place}' has role {shown(role)}", did_you_mean(role, ROLES))
     content = turn.get("content", turn.get("value"))
     if isinstance(content, list):
         content = "".join(_part(part, place) for part in content)
