@@ -107,6 +107,18 @@ def test_the_reference_is_the_starting_adapter_not_its_base(
     assert abs(wrong - math.log(2)) > 1e-3
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_new_adapter_starts_as_its_reference(run, model_folder: Path, precision: str) -> None:
+    given = settings("preference", model_folder, lora=LORA, steps=1, precision=precision, beta=1.0)
+    assert log(run(given))[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_in_bf16_a_continued_adapter_starts_within_its_rounding(run, adapter_folder: Path) -> None:
+    """The reference rounds base plus adapter to bf16, the policy each of them."""
+    given = settings("preference", adapter_folder, lora=LORA, steps=1, precision="bf16")
+    assert log(run(given, "dpo"))[0]["loss"] == pytest.approx(math.log(2), abs=5e-2)
+
+
 def test_a_continued_adapter_goes_on_from_its_own_factors(
     run, adapter_folder: Path, model_folder: Path
 ) -> None:
