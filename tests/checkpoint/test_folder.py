@@ -134,6 +134,27 @@ def test_weights_above_the_limit_are_split_and_read_by_both(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.glob("model*")] == ["model.safetensors"]
 
 
+FOREIGN = (
+    "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}<turn>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "ends"), [(FOREIGN, True), ("{{ messages | length }}", False)]
+)
+def test_generation_stops_where_a_template_of_ones_own_ends_a_turn(
+    tmp_path: Path, template: str, ends: bool
+) -> None:
+    tokenizer = Tokenizer.train(["words and more words"] * 3, 280, special_tokens=["<turn>"])
+    tokenizer = tokenizer.with_chat_template(template)
+    config = OURS["llama"].model_copy(update={"vocab_size": 320})
+    save_model(Decoder.init(config, 0), tmp_path, tokenizer)
+    written = json.loads((tmp_path / "generation_config.json").read_text())
+    turn = [tokenizer.end_id, tokenizer.token_id("<turn>")]
+    assert written["eos_token_id"] == (turn if ends else tokenizer.end_id)
+
+
 @pytest.mark.peer
 def test_the_tokenizer_stands_beside_the_model_and_its_end_in_the_configs(tmp_path: Path) -> None:
     from transformers import AutoTokenizer, GenerationConfig

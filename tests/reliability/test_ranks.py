@@ -91,3 +91,30 @@ def test_two_ranks_collect_what_one_collects(stage: str, home: Path) -> None:
             assert torch.allclose(one[name], two[name], rtol=1e-5, atol=1e-5), name
         else:
             assert torch.equal(one[name], two[name]), name
+
+
+VARIANTS = {
+    "kto": ["loss=kto"],
+    "synced": ["sync_ref_model=true", "ref_model_sync_steps=2"],
+    "by tokens": ["loss={sigmoid: 1, sft: 0.2}", "ld_alpha=0.5"],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_two_ranks_share_what_a_preference_stage_may_need(
+    variant: str, home: Path, accord: Any
+) -> None:
+    """KTO's KL, a moving reference, rows of unequal length within a budget of tokens."""
+    chosen = ("steps=4", "batch_size=6", "max_length=128", "lr=1e-3", "eps=1e-3", "beta=0.1")
+    budget = "micro_batch_tokens=300"
+    data = ("--data", "tiny-data/preferences.jsonl", "--model", "runs/one/sft")
+    for ranks in ("1", "2"):
+        out = f"runs/{variant}-{ranks}/dpo"
+        own = (*VARIANTS[variant], *chosen, *([budget] if ranks == "2" else []))
+        accord("dpo", *data, "--out", out, "--ranks", ranks, *own, cwd=home)
+    one, two = (log(home, f"{variant}-{ranks}", "dpo") for ranks in ("1", "2"))
+    for whole, shared in zip(one, two, strict=True):
+        for name in ("loss", "grad_norm", "entropy", "rewards/chosen", "kl", "eval_loss"):
+            if name in whole:
+                near = pytest.approx(whole[name], rel=1e-5, abs=2 * resolution("dpo", whole))
+                assert shared[name] == near, (whole["step"], name)

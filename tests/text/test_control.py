@@ -49,6 +49,14 @@ def test_a_tokenizer_with_more_tokens_extends_and_is_another(hub: Tokenizer) -> 
     assert not hub.with_tokens(NEW[1:]).extends(hub.with_tokens(NEW[:1]))
 
 
+def test_a_pad_more_changes_no_text(hub: Tokenizer) -> None:
+    padded = hub.with_pad("<|fill|>")
+    assert len(padded) == len(hub) + 1
+    assert padded.same_ids(hub) and hub.same_ids(padded)
+    assert not padded.same_ids(hub.with_tokens(["<|fill|>", "<b>"]))
+    assert not hub.with_tokens(["<b>"]).same_ids(hub)
+
+
 @settings(deadline=None, max_examples=100)
 @given(parts=st.lists(st.sampled_from([*NEW, "<tool", ">", " ", "é", "\n"]) | st.text(max_size=3)))
 def test_text_never_holds_the_new_tokens(hub: Tokenizer, parts: list[str]) -> None:

@@ -47,7 +47,6 @@ from accord.config.model import ModelConfig
 from accord.errors import AccordError
 from accord.model.decoder import Decoder
 from accord.text.chat import stop_ids
-from accord.text.templates import is_jinja
 
 if TYPE_CHECKING:
     from accord.text.tokenizer import Tokenizer
@@ -221,11 +220,11 @@ def check_base(folder: Path, base: Path) -> None:
 
 
 def _turn_ends(tokenizer: "Tokenizer") -> list[int]:
-    """What closes a turn besides the end token, under one of Accord's own chat formats."""
-    template = tokenizer.chat_template
-    if template is None or is_jinja(template):
+    """What closes a turn besides the end token, under the tokenizer's chat format if it has one."""
+    try:
+        return sorted(stop_ids(tokenizer) - {tokenizer.end_id})
+    except AccordError:  # a template of the folder's own that keeps no plain conversation whole
         return []
-    return sorted(stop_ids(tokenizer) - {tokenizer.end_id})
 
 
 def special_ids(tokenizer: "Tokenizer | None") -> SpecialIds:

@@ -84,8 +84,8 @@ class Reference:
         return [replace(e, reference=tuple(next(values) for _ in e.responses)) for e in examples]
 
     def _key(self, examples: Sequence[Example]) -> str:
-        dtype = self.model.head_weight_VD.dtype
-        found = hashlib.sha256(f"{self.fingerprint} {dtype}".encode())
+        head_VD = self.model.head_weight_VD  # grown, where the stage adds tokens
+        found = hashlib.sha256(f"{self.fingerprint} {head_VD.dtype} {len(head_VD)}".encode())
         for example in examples:
             parts = [example.prompt]
             parts += [p for r in example.responses for p in (r.ids, tuple(map(int, r.mask)))]

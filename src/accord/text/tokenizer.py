@@ -235,10 +235,15 @@ class Tokenizer:
         return sha256("\0".join((self._core.to_str(), repr(named))).encode()).hexdigest()
 
     def same_ids(self, other: "Tokenizer") -> bool:
-        """Whether every id is the same token, none more; chat template and end token may differ."""
+        """Whether every id is the same token; chat template and end token may differ.
+
+        One may have a pad token more: no text holds it and nothing predicts it.
+        """
         if self.fingerprint == other.fingerprint:
             return True
-        return len(self) == len(other) and self.extends(other)
+        shorter, longer = sorted((self, other), key=len)
+        more = set(range(len(shorter), len(longer)))
+        return more <= {longer.pad_id} and longer.extends(shorter)
 
     def extends(self, other: "Tokenizer") -> bool:
         """Whether every id of `other` is the same token here; there may be more here."""
