@@ -1,4 +1,4 @@
-"""Files as users really hand them over; what each gives stands in `malformed.md`, as they read it."""
+"""Files as users really hand them over; what each gives stands in `malformed.md`."""
 
 import gzip
 import io
