@@ -123,6 +123,8 @@ def test_pairs_are_an_answer_that_is_wanted_and_one_that_is_not(run, model_folde
     assert notes["pairs taken apart, each a wanted and an unwanted answer"] == kept
     line = log(folder)[-1]
     assert {"kl", "rewards/chosen", "rewards/rejected", "eval_kl"} <= line.keys()
+    apart = line["eval_rewards/chosen"] - line["eval_rewards/rejected"]
+    assert line["eval_rewards/margins"] == pytest.approx(apart)
     assert line["kl"] >= 0
 
 

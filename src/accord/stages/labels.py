@@ -12,13 +12,13 @@ from accord.data.load import Loaded
 from accord.data.packing import Example, fit
 from accord.data.rows import LabelRow, PairRow, Row
 from accord.errors import AccordError
+from accord.objectives.labels import margins
 from accord.stages.context import StageContext
 from accord.stages.records import stage_rows
 from accord.stages.sources import ExampleSource, HeldoutExamples
+from accord.train.metrics import means
 
 TAKEN_APART = "pairs taken apart, each a wanted and an unwanted answer"
-
-Inner = TypeVar("Inner", ExampleSource, HeldoutExamples)
 
 
 def load_labels(config: PreferenceStage, context: StageContext, account: Account) -> Loaded:
@@ -78,6 +78,18 @@ def mismatched(examples: Sequence[Example], max_length: int, seed: int) -> list[
     return found
 
 
+@dataclass(frozen=True)
+class HeldoutLabels(HeldoutExamples):
+    """Held-out labelled answers; their margins are a difference of two means."""
+
+    def figures(self, totals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+        """`rewards/margins`, overall and by group."""
+        return margins(means(totals))
+
+
+Inner = TypeVar("Inner", ExampleSource, HeldoutLabels)
+
+
 @dataclass
 class Baseline:
     """z0 of a step: the KL to the reference on mismatched answers, in nats, at least 0."""
@@ -104,6 +116,10 @@ class LabelSource:
     def order(self) -> Any:
         """The order of its rows."""
         return self._inner.order
+
+    def figures(self, totals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+        """As the answers'."""
+        return self._inner.figures(totals)
 
     def learn(self, figures: Mapping[str, tuple[float, float]]) -> None:
         """Take the step's KL."""

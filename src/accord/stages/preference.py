@@ -17,7 +17,7 @@ from accord.data.rows import LabelRow, PairRow
 from accord.errors import AccordError
 from accord.stages.context import StageContext
 from accord.stages.groups import group_names, groups_of
-from accord.stages.labels import Baseline, LabelSource, load_labels, mismatched
+from accord.stages.labels import Baseline, HeldoutLabels, LabelSource, load_labels, mismatched
 from accord.stages.lora import for_training, leave
 from accord.stages.models import Opened, check_length, open_for_training
 from accord.stages.pairs import load_pairs
@@ -154,7 +154,7 @@ def _labels(
     examples: _Examples,
     frozen: Reference,
 ) -> _Task:
-    held = HeldoutExamples(_kept(examples.heldout, frozen, context), config.batch_size)
+    held = HeldoutLabels(_kept(examples.heldout, frozen, context), config.batch_size)
     baseline = Baseline()
     step = label_step(config, examples.groups, baseline)
     if config.loss != "kto":
