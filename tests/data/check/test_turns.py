@@ -50,7 +50,7 @@ def test_names_of_control_tokens_in_text() -> None:
         ChatRow((Message("user", f"{i} < {i + 1}"),), ANSWER, where=f"a:{i}") for i in range(20)
     ]
     rows[3] = replace(rows[3], completion=(Message("assistant", "</s> and <|mine|></s>"),))
-    found = turns_of(rows, ("<|mine|>",))
+    found = turns_of(rows, ("<|mine", "<|mine|>"))
     assert {name: tally.count for name, tally in found.control.items()} == {
         "</s>": 1,
         "<|mine|>": 1,
