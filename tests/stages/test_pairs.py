@@ -1,6 +1,7 @@
 """Pairs sampled from models: what is paired, what is left out, and that all of it is counted."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from left import make_model, record, write_jsonl
 
 from accord.config.stages import PreferenceStage
 from accord.data.account import Account
+from accord.data.examples import pair_example
 from accord.data.load import Loaded
 from accord.errors import AccordError
 from accord.stages.context import StageContext
@@ -137,3 +139,21 @@ def test_the_stage_trains_on_them(run, model_folder: Path) -> None:
     )
     entry = record(out, "rows.json")["rows"]
     assert entry["kept"] + sum(entry["dropped"].values()) == 80
+
+
+def test_an_answer_that_was_cut_off_has_no_end_to_be_learnt(
+    made, model_folder: Path, tokenizer: Tokenizer
+) -> None:
+    loaded, entry = made({"rejected": str(model_folder), "rejected_sampling": SHORT})
+    cut = [row for row in (*loaded.train, *loaded.heldout) if row.cut_off[1]]
+    assert cut and not any(row.cut_off[0] for row in cut)
+    noted = entry["notes"]["sampled responses cut off at max_new_tokens: no end to be learnt"]
+    assert noted == sum(row.cut_off[1] for row in loaded.train)
+    for row in cut:
+        chosen, rejected = pair_example(row, tokenizer, None).responses
+        whole = pair_example(replace(row, cut_off=(False, False)), tokenizer, None).responses
+        assert chosen == whole[0]
+        assert rejected.ids == whole[1].ids[: len(rejected.ids)] and all(rejected.mask)
+        closed = [i for i, scored in zip(whole[1].ids, whole[1].mask, strict=True) if scored]
+        assert list(rejected.ids) == closed[:-1]
+        assert closed[-1] == tokenizer.token_id("<|im_end|>")

@@ -44,6 +44,10 @@ def pair_example(
     """
     sides = (row.chosen, row.rejected)
     prompt, responses = _answers(row, row.prompt, sides, tokenizer, template, train_on)
+    responses = tuple(
+        _without_end(response) if cut else response
+        for response, cut in zip(responses, row.cut_off, strict=True)
+    )
     return Example(prompt, responses, row.id, margin=row.margin)
 
 
@@ -58,6 +62,12 @@ def label_example(
     sides = (row.completion,)
     prompt, responses = _answers(row, row.prompt, sides, tokenizer, template, train_on)
     return Example(prompt, responses, row.id, label=row.label)
+
+
+def _without_end(response: Response) -> Response:
+    """The response up to its last scored token, which closes it."""
+    end = max(i for i, scored in enumerate(response.mask) if scored)
+    return Response(response.ids[:end], response.mask[:end])
 
 
 def _answers(
@@ -116,7 +126,7 @@ def fitted(
     for row, example in zip(rows, examples, strict=True):
         short = fit(example, max_length)
         if short is None:
-            account.withdraw(row.source, no_room(max_length))
+            account.withdraw(row.source, no_room(max_length), language=row.language)
             continue
         if short.responses != example.responses:
             account.truncated(row.source, f"longer than {max_length} tokens")

@@ -46,7 +46,7 @@ def rated_pairs(
         paired = {place for pair in found for place in pair}
         for place, row in enumerate(rows):
             if place not in paired:
-                account.withdraw(row.source, UNPAIRED)
+                account.withdraw(row.source, UNPAIRED, language=row.language)
         for chosen, _ in found:
             account.noted(rows[chosen].source, "pairs made")
     return [_pair(rows[chosen], rows[rejected], config.rating) for chosen, rejected in found]
@@ -115,6 +115,7 @@ def _pair(chosen: TextRow, rejected: TextRow, column: str) -> PairRow:
         where=f"{chosen.where} > {rejected.where}",
         source=chosen.source,
         group=chosen.group,
+        language=chosen.language,
         extra={
             "chosen_rating": rating_of(chosen, column),
             "rejected_rating": rating_of(rejected, column),

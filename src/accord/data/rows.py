@@ -74,12 +74,21 @@ class ChatRow(Row):
 
 @dataclass(frozen=True)
 class PairRow(Row):
-    """A preferred and a worse response to one prompt; margin: how much better, if known."""
+    """A preferred and a worse response to one prompt.
+
+    Args:
+        prompt: What both answer.
+        chosen: The preferred response.
+        rejected: The worse one.
+        margin: How much better, if known.
+        cut_off: Whether each side was cut off at a limit: it has no end to be learnt.
+    """
 
     prompt: Messages
     chosen: Messages
     rejected: Messages
     margin: float | None = None
+    cut_off: tuple[bool, bool] = (False, False)
 
     def content(self) -> dict[str, Any]:
         """Prompt, both responses and, where there is one, the margin."""

@@ -43,7 +43,7 @@ SETTINGS = (
     "kl_estimator", "kl_coef", "kl_target", "kl_stop", "gamma", "lam", "critic", "critic_from",
     "vf_coef", "entropy_coef", "whiten_advantages", "whiten_rewards", "dynamic_sampling",
     "mask_truncated_completions", "missing_end_penalty", "label_smoothing", "margin_cap",
-    "sft_weight", "use_margin", "centering", "lora", "chat_template", "seed",
+    "use_margin", "centering", "lora", "chat_template", "seed",
 )  # fmt: skip
 """Settings of the training table, in its order; those a stage does not have are left out."""
 ROLLOUT = ("temperature", "top_p", "top_k", "min_p", "max_new_tokens")

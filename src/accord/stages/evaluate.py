@@ -74,7 +74,9 @@ def answerable(
     kept = []
     for row in rows:
         if row.prompt and len(prompt_ids(row.prompt, policy.tokenizer)) > longest:
-            account.withdraw(row.source, f"prompt longer than {longest} tokens")
+            account.withdraw(
+                row.source, f"prompt longer than {longest} tokens", language=row.language
+            )
         else:
             kept.append(row)
     return kept

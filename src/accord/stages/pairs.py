@@ -25,6 +25,10 @@ from accord.train import current_ranks
 
 IDENTICAL = "chosen and rejected are the same"
 EMPTY = "a sampled response is empty"
+CUT_OFF = "sampled responses cut off at max_new_tokens: no end to be learnt"
+
+_Side = tuple[Messages, bool]
+"""A response, and whether it was cut off."""
 
 
 def load_pairs(
@@ -79,18 +83,21 @@ class _Answers:
             return []
         config = self.config
         rejected = self._written(config.rejected, rows, config.rejected_sampling, "rejected")
-        chosen = [row.completion for row in rows]
+        chosen: list[_Side] = [(row.completion, False) for row in rows]
         if config.chosen:
             chosen = self._written(config.chosen, rows, config.chosen_sampling, "chosen")
         found: list[PairRow] = []
-        for row, better, worse in zip(rows, chosen, rejected, strict=True):
+        for row, (better, above), (worse, below) in zip(rows, chosen, rejected, strict=True):
             if not better[-1].content.strip() or not worse[-1].content.strip():
-                account.withdraw(row.source, EMPTY)
+                account.withdraw(row.source, EMPTY, language=row.language)
             elif better == worse:
-                account.withdraw(row.source, IDENTICAL)
+                account.withdraw(row.source, IDENTICAL, language=row.language)
             else:
-                pair = PairRow(prompt=row.prompt, chosen=better, rejected=worse)
-                found.append(replace(pair, where=row.where, source=row.source, group=row.group))
+                pair = PairRow(row.prompt, better, worse, cut_off=(above, below))
+                place = {"where": row.where, "source": row.source, "group": row.group}
+                found.append(replace(pair, **place, language=row.language))
+                if above or below:
+                    account.noted(row.source, CUT_OFF, above + below)
         return found
 
     def _with_room(self, rows: Sequence[ChatRow], account: Account) -> list[ChatRow]:
@@ -99,7 +106,7 @@ class _Answers:
             if len(self._prompt(row)) < self.max_length:
                 kept.append(row)
             else:
-                account.withdraw(row.source, no_room(self.max_length))
+                account.withdraw(row.source, no_room(self.max_length), language=row.language)
         return kept
 
     def _prompt(self, row: ChatRow) -> list[int]:
@@ -108,7 +115,7 @@ class _Answers:
 
     def _written(
         self, name: str, rows: Sequence[ChatRow], sampling: SamplingConfig, side: str
-    ) -> list[Messages]:
+    ) -> list[_Side]:
         check_same_tokens(self.tokenizer, self.folders[name])
         model = load_model(self.folders[name], device=current_ranks().device)
         engine = Engine(model, self.tokenizer, sorted(stop_ids(self.tokenizer)))
@@ -117,7 +124,7 @@ class _Answers:
         seeds = [int(digest([self.seed, side, row.id]), 16) >> 2 for row in rows]
         completions = engine.generate(prompts, sampling, seeds)
         return [
-            (Message(_answerer(row.prompt), completion.text),)
+            ((Message(_answerer(row.prompt), completion.text),), completion.finished == "length")
             for row, completion in zip(rows, completions, strict=True)
         ]
 

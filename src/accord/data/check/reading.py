@@ -84,14 +84,21 @@ def read_source(source: SourceConfig | str | Path, cache: Path) -> Reading:
     return reading
 
 
-def named_source(source: str, sha256: str | None = None) -> SourceConfig:
-    """A source of that name, without settings but the hash of a package's archive.
+def named_source(
+    source: str, sha256: str | None = None, language: str | None = None
+) -> SourceConfig:
+    """A source of that name with the few settings that a command takes.
+
+    Args:
+        source: As a recipe's `source`.
+        sha256: Hash of a package's archive.
+        language: As a recipe's `language`: a name, `column:NAME` or `detect`.
 
     Raises:
         AccordError: There is no such task.
     """
     try:
-        return SourceConfig(source=source, sha256=sha256)
+        return SourceConfig(source=source, sha256=sha256, language=language)
     except ValidationError as error:  # a task that isn't there
         what, _, fix = error.errors()[0]["msg"].removeprefix("Value error, ").partition("; ")
         raise AccordError(f"{what}.", source, fix) from None

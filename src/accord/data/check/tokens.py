@@ -163,7 +163,7 @@ def _limit(
     """Count what `max_length` does to one row."""
     if not example.responses:
         if len(example.prompt) >= max_length:
-            account.withdraw(row.source, no_room(max_length))
+            account.withdraw(row.source, no_room(max_length), language=row.language)
             found.dropped.add(row.where)
             found.emptied["response"] += 1
             _long_turns(row, max_length, tokenizer, found)

@@ -64,7 +64,7 @@ def chosen(document: Document) -> Iterator[Finding]:
                 f"({signed(change, 1)} nats a response): its margin comes from pushing the "
                 "rejected ones down further.",
                 evidence,
-                "give the chosen response's negative log-probability more weight (loss: {sigmoid: 1, sft: 0.3})",
+                "give the chosen response's likelihood more weight (loss: {sigmoid: 1, sft: 0.3})",
             )
         else:
             yield Finding(
