@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord.checkpoint.adapter import scale_of
-from accord.checkpoint.folder import load_model
+from accord.checkpoint.folder import load_model, save_model
 from accord.config.lora import LoRAConfig
 from accord.errors import AccordError
 from accord.model.decoder import Decoder
+from accord.model.resize import resized
 from accord.stages.lora import for_training
 from accord.stages.models import open_model
 from accord.text.tokenizer import Tokenizer
@@ -116,7 +117,7 @@ def test_a_new_adapter_starts_as_its_reference(run, model_folder: Path, precisio
 def test_in_bf16_a_continued_adapter_starts_within_its_rounding(run, adapter_folder: Path) -> None:
     """The reference rounds base plus adapter to bf16, the policy each of them."""
     given = settings("preference", adapter_folder, lora=LORA, steps=1, precision="bf16")
-    assert log(run(given, "dpo"))[0]["loss"] == pytest.approx(math.log(2), abs=5e-2)
+    assert log(run(given, "dpo"))[0]["loss"] == pytest.approx(math.log(2), abs=5e-3)
 
 
 def test_a_continued_adapter_goes_on_from_its_own_factors(
@@ -179,6 +180,22 @@ def test_new_tokens_are_no_work_for_adapters(
     with pytest.raises(AccordError, match=r"adds tokens \(.*eot_id.*adapters leave the embedding"):
         run(wanted)
     run({**wanted, "lora": None})
+
+
+def test_spare_rows_take_a_pad_token_but_no_token_that_is_predicted(
+    tmp_path: Path, model_folder: Path
+) -> None:
+    model, tokenizer = open_model(model_folder)
+    roomy = tmp_path / "roomy"
+    save_model(resized(model, model.config.vocab_size + 8), roomy, tokenizer)
+    config = LoRAConfig.model_validate(LORA)
+
+    def start(wanted: Tokenizer) -> Decoder:
+        return for_training(roomy, load_model(roomy), wanted, config, 1)
+
+    start(tokenizer.with_pad("<|padding|>"))
+    with pytest.raises(AccordError, match=r"adds tokens \(<\|new\|>\)"):
+        start(tokenizer.with_tokens(["<|new|>"]))
 
 
 def test_a_checkpoint_of_the_stage_holds_no_base(adapter_folder: Path) -> None:
