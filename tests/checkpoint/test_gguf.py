@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tokenizers.pre_tokenizers import ByteLevel
 
 from accord.checkpoint.folder import load_model
-from accord.checkpoint.gguf import _halves_first, import_gguf, read_gguf
+from accord.checkpoint.gguf import _halves_first, read_gguf
+from accord.checkpoint.gguf_import import import_gguf
 from accord.data.pypi import default_cache
 from accord.errors import AccordError
 from accord.model import Decoder, Plan
@@ -198,6 +199,21 @@ def test_words_are_cut_as_the_file_says(cut: str, first: list[str], tmp_path: Pa
     path = write(tmp_path / "a.gguf", metadata() | {"tokenizer.ggml.pre": cut}, tensors())
     tokenizer = read_gguf(path).tokenizer
     assert [tokenizer.decode([i]) for i in tokenizer.encode(" 12")][:2] == first
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("said", "ids"), [(True, [1]), (False, [])])
+def test_transformers_begins_a_text_where_the_file_says_so(
+    said: bool, ids: list[int], tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    path = write(
+        tmp_path / "a.gguf", metadata() | {"tokenizer.ggml.add_bos_token": said}, tensors()
+    )
+    import_gguf(str(path), tmp_path / "out", tmp_path)
+    own = Tokenizer.load(tmp_path / "out").encode("hell")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out")("hell").input_ids == [*ids, *own]
 
 
 def drop(key: str) -> Change:

@@ -3,7 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    pre_tokenizers,
+    processors,
+)
 from tokenizers.pre_tokenizers import PreTokenizer
 
 from accord.errors import AccordError, did_you_mean
@@ -56,8 +64,15 @@ def read_tokenizer(metadata: Mapping[str, Any], where: str) -> AccordTokenizer:
         if sort in (_CONTROL, _USER_DEFINED):
             control = sort == _CONTROL
             core.add_tokens([AddedToken(token, special=control, normalized=False)])
+    special = _special(metadata, tokens, where)
+    if special.bos and metadata.get("tokenizer.ggml.add_bos_token", cut in _WHOLE_WORDS):
+        # for transformers and servers; Accord places the bos token itself
+        bos = special.bos, tokens.index(special.bos)
+        core.post_processor = processors.TemplateProcessing(
+            single=f"{special.bos} $A", pair=f"{special.bos} $A $B", special_tokens=[bos]
+        )
     template = metadata.get("tokenizer.chat_template")
-    return AccordTokenizer(core, _special(metadata, tokens, where), template and name_of(template))
+    return AccordTokenizer(core, special, template and name_of(template))
 
 
 def _ids(tokens: list[str]) -> dict[str, int]:

@@ -34,7 +34,7 @@ def import_(
 
     import torch
 
-    from accord.checkpoint.gguf import import_gguf
+    from accord.checkpoint.gguf_import import import_gguf
     from accord.data.pypi import default_cache
 
     cache = default_cache(os.environ)
