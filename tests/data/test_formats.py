@@ -457,3 +457,22 @@ def test_a_row_of_another_format_is_told_how_its_file_is_read() -> None:
     row = convert_row(RawRow({"messages": turns(Q, A)}, "f.jsonl:2"))
     assert row.why == "column 'text' is missing"
     assert row.fix == "the file is read as text (text), as its first row is: one format a file"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", "chosen": "Hello", "rejected": "No"},
+        {"prompt": "Hi", "completion": "Hello", "label": True},
+        {"prompt": "Hi", "completion": "Hello"},
+    ],
+)
+def test_strings_are_turns_where_the_source_says_so(row):
+    for strings, roles in (("text", ("text", "text")), ("turns", ("user", "assistant"))):
+        found = convert(row, strings=strings)
+        answer = found.chosen if isinstance(found, PairRow) else found.completion
+        assert (found.prompt[0].role, answer[0].role) == roles
+
+
+def test_a_document_is_no_turn():
+    assert convert({"text": "Once"}, strings="turns").text == "Once"

@@ -14,7 +14,6 @@ import train_toy as toy
 from safetensors.torch import load_file
 
 from accord.checkpoint.store import Store
-from accord.errors import AccordError
 from accord.train.metrics import read_log
 from accord.train.parallel import Ranks, launch
 

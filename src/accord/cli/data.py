@@ -45,6 +45,10 @@ def check(
     language: Annotated[
         str | None, typer.Option("--language", help="Name, column:NAME or detect; counts rows.")
     ] = None,
+    strings: Annotated[
+        Literal["text", "turns"],
+        typer.Option("--strings", help="What plain strings are: text, or turns of a chat."),
+    ] = "text",
     rows: Annotated[int, typer.Option("--rows", min=0, help="Rows to show.")] = 3,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings give exit code 1.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
@@ -61,7 +65,8 @@ def check(
     from accord.data.check import check_file, named_source
     from accord.data.pypi import default_cache
 
-    source, cache = named_source(file, sha256, language), default_cache(os.environ)
+    source = named_source(file, sha256, language, strings)
+    cache = default_cache(os.environ)
     evaluation = named_source(against, sha256) if against else None
     reader = _tokenizer(tokenizer, chat_template)
     found = check_file(source, cache, reader, max_length, evaluation, rows, train_on)

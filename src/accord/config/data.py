@@ -28,6 +28,9 @@ class SourceConfig(Strict):
     language: str | None = None
     """Language of its rows, by which preference metrics are kept apart: a name (`ko`), a column
     (`column:lang`), or `detect` (the extra `rewards`)."""
+    strings: Literal["text", "turns"] = "text"
+    """What plain strings are: text that runs on, which takes no chat template; or turns of a chat,
+    the prompt said by the user and the answers by the assistant."""
     encoding: str = "utf-8"
     """Of text files; a byte-order mark is accepted."""
     fields: dict[str, str] | None = None

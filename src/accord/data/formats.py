@@ -17,6 +17,7 @@ from accord.data.language import Teller, teller
 from accord.data.rawfile import BadRow, FilteredRow, RawRow, row_sample
 from accord.data.rows import PairRow, Row
 from accord.data.sources import source_name, value_at
+from accord.data.turns import all_turns
 from accord.errors import AccordError
 
 IDENTICAL = "chosen and rejected are identical"
@@ -114,6 +115,8 @@ class Converter:
         try:
             _complete(form, columns)
             parts = form.convert(columns)
+            if self.source.strings == "turns":
+                parts = all_turns(parts)
             group = self._group(raw.mapping)
             language = self._language(raw.mapping, parts)
         except RowFault as fault:

@@ -123,6 +123,13 @@ def with_system(row: Columns, parts: dict[str, Any]) -> dict[str, Any]:
     return parts | said | {"prompt": (Message("system", text), *as_turns(prompt, "user"))}
 
 
+def all_turns(parts: dict[str, Any]) -> dict[str, Any]:
+    """Parts of a row whose plain strings are turns of a chat; a document stays one."""
+    speakers = {"prompt": "user", **dict.fromkeys(_ANSWERS, "assistant")}
+    said = {name: as_turns(parts[name], who) for name, who in speakers.items() if name in parts}
+    return parts | said
+
+
 def as_turns(messages: Messages, speaker: str) -> Messages:
     """Plain text as said by `speaker`; turns stay."""
     return tuple(Message(speaker, m.content) if m.role == "text" else m for m in messages)

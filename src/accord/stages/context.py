@@ -1,5 +1,6 @@
 """What a stage is handed beside its configuration."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,3 +43,15 @@ class StageContext:
                 "name it in the stage's settings; given: " + (", ".join(self.inputs) or "none"),
             )
         return self.inputs[name]
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines as they are, one under another."""
+        for line in lines:
+            self.console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, lines: Iterable[str]) -> None:
+        """Print lines that something may be wrong with the run."""
+        for line in lines:
+            self.console.print(
+                f"  {line}", style="yellow", highlight=False, markup=False, soft_wrap=True
+            )

@@ -62,8 +62,7 @@ def run(config: PreferenceStage, context: StageContext) -> None:
     tokenizer = opened.tokenizer
     model = for_training(start, opened.model, tokenizer, config.lora, context.seed)
     check_length(model.config, config.max_length, where)
-    for note in opened.notes:
-        context.console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+    context.say(opened.notes)
     examples = _examples(config, context, tokenizer, account)
     mark = model_fingerprint(start)
 
@@ -115,10 +114,7 @@ def _examples(
         ]
 
     made, limit = tokens(rows.train), config.max_length
-    for warning in warnings_of(rows.train, made, limit):
-        context.console.print(
-            f"  {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True
-        )
+    context.warn(warnings_of(rows.train, made, limit, tokenizer.chat_template))
     training = fitted(rows.train, made, limit, account)
     check_some(rows.train, training, limit, f"stages.{context.name}")
     watched = rows.heldout[: config.eval_rows]

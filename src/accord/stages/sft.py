@@ -3,6 +3,7 @@
 from accord.checkpoint.folder import model_fingerprint
 from accord.config.stages import SFTStage
 from accord.data.account import Account
+from accord.data.check.warn import warnings_of
 from accord.data.examples import TrainOn, chat_example, check_some, fitted
 from accord.data.order import Order
 from accord.data.packing import Example
@@ -28,17 +29,17 @@ def run(config: SFTStage, context: StageContext) -> None:
     opened = open_for_training(start, config.chat_template, config.pad_token, config.system_prompt)
     tokenizer = opened.tokenizer
     model = for_training(start, opened.model, tokenizer, config.lora, context.seed)
-    for note in opened.notes:
-        context.console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+    context.say(opened.notes)
     check_length(model.config, config.max_length, f"stages.{context.name}")
 
-    def examples(wanted: list[ChatRow], counts: Account) -> list[Example]:
-        made = [chat_example(row, tokenizer, None, config.train_on) for row in wanted]
-        return fitted(wanted, made, config.max_length, counts)
+    def examples(wanted: list[ChatRow]) -> list[Example]:
+        return [chat_example(row, tokenizer, None, config.train_on) for row in wanted]
 
-    training = examples(rows.train, account)
-    check_some(rows.train, training, config.max_length, f"stages.{context.name}")
-    heldout = examples(rows.heldout, unseen)
+    made, limit = examples(rows.train), config.max_length
+    context.warn(warnings_of(rows.train, made, limit, tokenizer.chat_template))
+    training = fitted(rows.train, made, limit, account)
+    check_some(rows.train, training, limit, f"stages.{context.name}")
+    heldout = fitted(rows.heldout, examples(rows.heldout), limit, unseen)
     order = Order(len(training), config.batch_size, context.seed)
     source = ExampleSource(training, order, steps_of(config, order))
     watched, mark = heldout[: config.eval_rows], tokenizer.fingerprint
@@ -47,7 +48,7 @@ def run(config: SFTStage, context: StageContext) -> None:
     trainer = train(model, language_step, source, watched, config, context, mark)
 
     def report(trained: Decoder) -> None:
-        made = [chat_example(row, tokenizer, None, config.train_on) for row in rows.heldout]
+        made = examples(rows.heldout)
         # a cut response would be fewer tokens for the same bytes
         whole = [i for i, example in enumerate(made) if example.length <= config.max_length]
         kept = [rows.heldout[i] for i in whole]

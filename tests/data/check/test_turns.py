@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from accord.data.check.turns import findings, turns_of
+from accord.data.check.turns import findings, turns_of, untemplated
 from accord.data.rows import ChatRow, PairRow, Row
-from accord.text.messages import Message
+from accord.text.messages import Message, Messages
 
 ASKED = (Message("system", "Be brief."), Message("user", "Why?"))
 ANSWER = (Message("assistant", "So."),)
@@ -59,3 +59,19 @@ def test_names_of_control_tokens_in_text() -> None:
     assert (finding.severity, finding.places) == ("note", ("a:3",))
     (finding,) = findings(turns_of(rows[2:5]), 3)
     assert finding.severity == "warning" and "rendered by a template already" in finding.advice
+
+
+def said(words: str) -> Messages:
+    return (Message("text", words),)
+
+
+def test_plain_strings_pass_a_chat_template_by() -> None:
+    plain = PairRow((Message("text", "Hi"),), said("Hello"), said("No"), where="a:1")
+    alone = PairRow((), said("Hello"), said("No"), where="a:2")
+    chat = PairRow((Message("user", "Hi"),), said("Hello"), said("No"), where="a:3")
+    (finding,) = untemplated([chat, plain, alone], "chatml")
+    assert finding.severity == "warning" and finding.places == ("a:1",)
+    assert finding.says.startswith("1 row (33.3 %) with plain strings")
+    assert "strings: turns" in finding.advice
+    assert untemplated([plain], None) == untemplated([plain], "plain") == []
+    assert untemplated([alone, chat], "chatml") == []

@@ -148,7 +148,7 @@ def check_file(
         account,
         max_length=max_length,
     )
-    found.findings.extend(_judged(found))
+    found.findings.extend(_judged(found, tokenizer.chat_template if tokenizer else None))
     picked = _picked(different, counted, show)
     found.shown.extend(_show(row, tokenizer, train_on, max_length) for row in picked)
     return found
@@ -171,7 +171,7 @@ def _bias(sizes: Sizes, prompts: Sequence[Hashable], unit: str) -> LengthBias | 
     return bias.length_bias(sizes["chosen"], sizes["rejected"], prompts, unit)
 
 
-def _judged(check: Check) -> list[Finding]:
+def _judged(check: Check, template: str | None) -> list[Finding]:
     """All findings, the gravest first."""
     rows = len(check.reading.rows)
     found = reading.findings(check.reading)
@@ -183,6 +183,7 @@ def _judged(check: Check) -> list[Finding]:
     if check.overlap is not None:
         found += overlap.findings(check.overlap)
     found += repeats.findings(check.repeats, rows) + turns.findings(check.turns, rows)
+    found += turns.untemplated(check.reading.rows, template)
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 

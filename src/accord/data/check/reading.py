@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -85,7 +86,10 @@ def read_source(source: SourceConfig | str | Path, cache: Path) -> Reading:
 
 
 def named_source(
-    source: str, sha256: str | None = None, language: str | None = None
+    source: str,
+    sha256: str | None = None,
+    language: str | None = None,
+    strings: Literal["text", "turns"] = "text",
 ) -> SourceConfig:
     """A source of that name with the few settings that a command takes.
 
@@ -93,12 +97,13 @@ def named_source(
         source: As a recipe's `source`.
         sha256: Hash of a package's archive.
         language: As a recipe's `language`: a name, `column:NAME` or `detect`.
+        strings: As a recipe's `strings`.
 
     Raises:
         AccordError: There is no such task.
     """
     try:
-        return SourceConfig(source=source, sha256=sha256, language=language)
+        return SourceConfig(source=source, sha256=sha256, language=language, strings=strings)
     except ValidationError as error:  # a task that isn't there
         what, _, fix = error.errors()[0]["msg"].removeprefix("Value error, ").partition("; ")
         raise AccordError(f"{what}.", source, fix) from None

@@ -169,3 +169,18 @@ def _control(turns: Turns, rows: int) -> Finding:
         return Finding("warning", "control_strings", says, advice, places)
     says = f"The text of {of} holds names of control tokens, which stay text: {names}."
     return Finding("note", "control_strings", says, "", places)
+
+
+def untemplated(rows: Sequence[Row], template: str | None) -> list[Finding]:
+    """Whether questions and answers are plain strings, which a model's chat template passes by."""
+    if template in (None, "plain"):
+        return []
+    plain = [row for row in rows if (asked := prompt_of(row)) and asked[0].role == "text"]
+    if not plain:
+        return []
+    says = (
+        f"{counted(len(plain), 'row')} ({share(len(plain), len(rows))}) with plain strings: they "
+        "take no chat template, and this model has one."
+    )
+    advice = "if they are a chat, say so: strings: turns (data.0.strings=turns in a command)"
+    return [Finding("warning", "untemplated", says, advice, (plain[0].where,))]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from accord.data.check import bias, repeats
+from accord.data.check import bias, repeats, turns
 from accord.data.check.finding import counted, share
 from accord.data.check.parts import keys_of
 from accord.data.check.tokens import MANY_CUT
@@ -13,7 +13,10 @@ SAID = frozenset({"normalised_duplicates", "duplicates", "contradictory", "equal
 
 
 def warnings_of(
-    rows: Sequence[Row], examples: Sequence[Example], max_length: int | None = None
+    rows: Sequence[Row],
+    examples: Sequence[Example],
+    max_length: int | None = None,
+    template: str | None = None,
 ) -> list[str]:
     """One sentence each on what would spoil training on these rows; none where all is well.
 
@@ -21,6 +24,7 @@ def warnings_of(
         rows: The rows to train on.
         examples: Their tokens, one each, before they are cut to `max_length`.
         max_length: The limit; none: nothing is said of what it cuts.
+        template: The chat template that they are rendered with, if the model has one.
     """
     keys = [keys_of(row) for row in rows]
     again = repeats.repeats_of(rows, keys)
@@ -30,6 +34,7 @@ def warnings_of(
         if finding.severity == "warning"
         and (finding.name in SAID or finding.name.startswith("same_"))
     ]
+    found += turns.untemplated(rows, template)
     pairs = [i for i, row in enumerate(rows) if isinstance(row, PairRow)]
     if pairs:
         chosen, rejected = ([len(examples[i].responses[s].ids) for i in pairs] for s in (0, 1))
