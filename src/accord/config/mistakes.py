@@ -1,5 +1,6 @@
 """Pydantic's findings said in plain words: one message a mistake, with its line and its key."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -23,6 +24,27 @@ OTHER_WORDS = {
     "tokeniser": "tokenizer",
 }
 """What users of other tools call a kind of stage."""
+
+OTHER_KEYS = {
+    "learning_rate": "lr",
+    "num_train_epochs": "epochs",
+    "max_steps": "steps",
+    "per_device_train_batch_size": "micro_batch_size",
+    "gradient_accumulation_steps": "batch_size (of a whole step; micro_batch_size splits it)",
+    "max_seq_length": "max_length",
+    "lr_scheduler_type": "schedule",
+    "weight_decay_rate": "weight_decay",
+    "bf16": "precision: bf16",
+    "loss_weights": "loss: {sigmoid: 0.8, sft: 0.2}",
+    "sft_weight": "loss: {sigmoid: 1, sft: 0.1}",
+    "rpo_alpha": "loss: {sigmoid: 1, sft: 1}",
+    "use_weighting": "weighting: wpo_aligned",
+    "reference_free": "a loss without a reference, such as simpo",
+    "peft_config": "lora",
+    "target_kl": "kl_target",
+    "num_sample_generations": "num_generations",
+}
+"""What keys are called elsewhere, and what stands for them here."""
 
 NAMES = "letters, digits, '-' and '_', starting with a letter or digit"
 
@@ -83,7 +105,7 @@ def _mistake(finding: Mapping[str, Any], spot: _Spot, where: str) -> AccordError
     what, fix = f"{key} is {_shown(value)}", expected
     match finding["type"]:
         case "extra_forbidden":
-            what, fix = f"unknown key '{key}'", did_you_mean(key, spot.limits)
+            what, fix = f"unknown key '{key}'", _key(key, spot.limits)
         case "missing":
             what, fix = f"'{key}' is missing", f"give {_fix(spot)}"
         case "finite_number":
@@ -116,6 +138,15 @@ def _named(place: Place) -> str:
 
 def _fix(spot: _Spot) -> str:
     return spot.about or describe(spot.annotation, spot.limits)
+
+
+def _key(key: str, known: Iterable[str]) -> str:
+    """The key that is meant: by its name elsewhere, where a model has it, or by its spelling."""
+    known = list(known)
+    other = OTHER_KEYS.get(key, "")
+    if re.split("[: ]", other)[0] in known or (other.startswith("a loss") and "loss" in known):
+        return f"here it is {other}"
+    return did_you_mean(key, known)
 
 
 def _kind(tag: str, annotation: Any) -> str:

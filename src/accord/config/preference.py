@@ -2,14 +2,15 @@
 preference."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from accord.config.base import ChatTemplate, Strict
 from accord.config.data import HeldoutConfig, PairsConfig, SampledPairs, SourceConfig
 from accord.config.lora import LoRAConfig
 from accord.config.train import TrainConfig
+from accord.errors import did_you_mean
 
 PairLoss = Literal[
     "sigmoid",
@@ -100,10 +101,25 @@ class LossSettings(Strict):
         """Whether a step's pairs must not be split over micro-batches and ranks."""
         return not WHOLE.isdisjoint(self.losses)
 
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _known(cls, loss: Any) -> Any:
+        if not isinstance(loss, str | dict) or not loss:
+            raise ValueError(
+                "loss names no loss; write one, such as sigmoid, or {sigmoid: 1, sft: 0.1}"
+            )
+        known = (*get_args(PairLoss), *get_args(LabelLoss))
+        for name, weight in ({loss: 1} if isinstance(loss, str) else loss).items():
+            if name not in known:
+                raise ValueError(f"unknown loss '{name}'; {did_you_mean(str(name), known)}")
+            if isinstance(loss, dict) and name in get_args(LabelLoss):
+                raise ValueError(f"{name} is of labelled answers; it stands alone: loss: {name}")
+            if not isinstance(weight, int | float) or not weight > 0:
+                raise ValueError(f"the weight of {name} is {weight}; give a number above 0")
+        return loss
+
     @model_validator(mode="after")
     def _effective(self) -> Self:
-        if not self.losses:
-            raise ValueError("loss names no loss; write one, such as sigmoid")
         told = (
             ("label_smoothing", self.label_smoothing > 0, SMOOTHED),
             ("margin_cap", self.margin_cap is not None, CAPPED),

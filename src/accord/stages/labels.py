@@ -19,6 +19,7 @@ from accord.stages.sources import ExampleSource, HeldoutExamples
 from accord.train.metrics import means
 
 TAKEN_APART = "pairs taken apart, each a wanted and an unwanted answer"
+SEEN = "answers of pairs that stood in an earlier pair, left out"
 
 
 def load_labels(config: PreferenceStage, context: StageContext, account: Account) -> Loaded:
@@ -41,6 +42,7 @@ def load_labels(config: PreferenceStage, context: StageContext, account: Account
 
 def _apart(rows: Sequence[Row], account: Account) -> list[LabelRow]:
     found: list[LabelRow] = []
+    seen: set[str] = set()
     for row in rows:
         if isinstance(row, LabelRow):
             found.append(row)
@@ -48,6 +50,10 @@ def _apart(rows: Sequence[Row], account: Account) -> list[LabelRow]:
             account.noted(row.source, TAKEN_APART)
             for completion, label in ((row.chosen, True), (row.rejected, False)):
                 single = LabelRow(row.prompt, completion, label)
+                if single.id in seen:  # one answer of a prompt is often in several pairs
+                    account.noted(row.source, SEEN)
+                    continue
+                seen.add(single.id)
                 found.append(
                     replace(
                         single,
