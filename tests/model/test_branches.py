@@ -90,12 +90,10 @@ def test_a_plan_takes_branches_where_they_save_cells() -> None:
     many = collate([group(8, (9,) * 8), group(7, (6,) * 8)])
     plan = Plan.of(many.layout)
     assert plan._branches is not None
-    q, *_ = heads(many.ids_N.numel(), torch.bfloat16)
-    assert plan._branches.suits(q, plan.cells)
-    assert not plan._branches.suits(q.float(), plan.cells)
+    assert plan._branches.suits(plan.cells)
     expected = both(many, torch.bfloat16, on_grid(many))
     found = both(many, torch.bfloat16, lambda q, k, v: plan(0, q, k, v, None))
     for one, other in zip(found, expected, strict=True):
         assert (one - other).abs().max() <= 0.03 * other.abs().max()
     few = collate([group(30, (2, 2))])
-    assert not Branches.of(few.layout).suits(q, Plan.of(few.layout).cells)  # type: ignore[union-attr]
+    assert not Branches.of(few.layout).suits(Plan.of(few.layout).cells)  # type: ignore[union-attr]

@@ -77,10 +77,9 @@ class Branches:
         branches = _rows(token[~is_root], place[branch], len(ends))
         return cls(prompts, branches.reshape(len(roots), k, -1))
 
-    def suits(self, q_NHd: Tensor, cells: int) -> bool:
-        """Whether this pays: short bfloat16 rows, and less than half of the grid's `cells`."""
-        short = self.time + self.width <= SHORT
-        return short and q_NHd.dtype == torch.bfloat16 and 2 * self.cells < cells
+    def suits(self, cells: int) -> bool:
+        """Whether this pays: short rows, and less than three quarters of the grid's `cells`."""
+        return self.time + self.width <= SHORT and 4 * self.cells < 3 * cells
 
     def split(self, x_CHd: Tensor) -> tuple[Tensor, Tensor]:
         """Cells as prompts [P, H, T, d] and branches [P, k, U, H, d]."""

@@ -80,7 +80,7 @@ class Plan:
     ) -> Tensor:
         """Attention of every token to those it may see, [N, H, d]."""
         branches = self._branches
-        if branches is not None and window is None and branches.suits(q_NHd, self.cells):
+        if branches is not None and window is None and branches.suits(self.cells):
             there, back = branches.cell_token, branches.token_cell
             q, k, v = (_Move.apply(x, there, back, None) for x in (q_NHd, k_NKd, v_NKd))
             return _Move.apply(branches.attend(q, k, v), back, there, branches.hole)
