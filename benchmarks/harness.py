@@ -16,11 +16,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
 class Finished(BaseException):
     """The harness has measured enough; ends the contender's run from within its step."""
+
+
+def peak_resident_bytes() -> int:
+    """Most memory that this process has held, without what its parent held when it was started."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 class Seconds(NamedTuple):
@@ -80,7 +90,7 @@ class Gate:
         self._report.notes.setdefault(name, value)
 
     def _exchange(self) -> int:
-        self._report.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self._report.peak_bytes = peak_resident_bytes()
         self._pipe.send(self._report)
         notes = self._report.notes
         self._report = Report(notes=notes)

@@ -29,7 +29,11 @@ def test_one_loss_or_several() -> None:
         ({"loss": 3}, "loss names no loss", "write one, such as sigmoid"),
         ({"loss": {}}, "loss names no loss", "write one, such as sigmoid"),
         ({"learning_rate": 1e-3}, "unknown key 'learning_rate'", "here it is lr"),
-        ({"sft_weight": 0.1}, "unknown key 'sft_weight'", "here it is loss: {sigmoid: 1, sft: 0.1}"),
+        (
+            {"sft_weight": 0.1},
+            "unknown key 'sft_weight'",
+            "here it is loss: {sigmoid: 1, sft: 0.1}",
+        ),
         ({"peft_config": {}}, "unknown key 'peft_config'", "here it is lora"),
         ({"betta": 0.1}, "unknown key 'betta'", "did you mean 'beta'?"),
         ({"target_kl": 1}, "unknown key 'target_kl'", ""),  # of a stage that has no such key

@@ -48,12 +48,7 @@ def on_grid(batch: TokenBatch) -> Any:
 def by_branches(batch: TokenBatch) -> Any:
     found = Branches.of(batch.layout)
     assert found is not None
-
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        cells = (x.index_select(0, found.cell_token) for x in (q, k, v))
-        return found.attend(*cells).index_select(0, found.token_cell)
-
-    return attend
+    return found.attend
 
 
 @settings(deadline=None, max_examples=40)

@@ -84,3 +84,20 @@ def test_a_missing_tracker_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(AccordError, match=r'pip install "accord\[track\]"'):
         TensorBoard(tmp_path, 0)
+
+
+def test_peak_memory_is_this_process_s_own() -> None:
+    import subprocess
+    import sys
+
+    held = bytearray(300 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    script = (
+        "import sys; from accord.train.metrics import peak_resident_bytes as peak; "
+        "before = peak(); held = bytearray(200 << 20); held[::4096] = b'x' * len(held[::4096]); "
+        "print(before, peak())"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    before, after = map(int, found.stdout.split())
+    assert after - before >= 190 << 20
+    del held

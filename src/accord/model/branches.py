@@ -1,7 +1,7 @@
 """Attention of responses that share their prompt, without the cells in which they would meet.
 
-Axes: N tokens of the stream, P prompts, k branches of each, T tokens of the longest prompt, U of
-the longest branch, H heads, K key-value heads, g = H/K, d head width.
+Axes: N tokens of the stream, P prompts, k branches of each, R = P k branches, T tokens of the
+longest prompt, U of the longest branch, S = T + U, H heads, K key-value heads, d head width.
 """
 
 from typing import Self
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.data.batch import Layout
-from accord.model.attention import SHORT, as_bias, causal_attention
+from accord.model.attention import as_bias, attention, causal_attention
+from accord.model.moves import Moves
 
 Ids = NDArray[np.int64]
 
@@ -31,15 +32,18 @@ class Branches:
 
     def __init__(self, prompts: Ids, branches: Ids) -> None:
         (self.count, self.time), (_, self.k, self.width) = prompts.shape, branches.shape
-        cell = torch.from_numpy(np.concatenate([prompts.ravel(), branches.ravel()]))
-        self.cell_token = cell.clamp(min=0)
-        real = (cell >= 0).nonzero().flatten()
-        self.token_cell = torch.empty_like(real).scatter_(0, cell[real], real)
-        self.hole = None if len(real) == len(cell) else (cell < 0)[:, None, None]
+        grids = (prompts, branches.reshape(-1, self.width))
+        self._moves = Moves([torch.from_numpy(grid) for grid in grids])
         own = torch.ones(self.width, self.width, dtype=torch.bool).tril_()
-        above = torch.from_numpy(prompts >= 0)[:, None].expand(-1, self.width, -1)
-        sees_PUS = torch.cat([above, own.expand(self.count, -1, -1)], -1)
-        self._bias = as_bias(sees_PUS, torch.bfloat16)[:, None, None, None]
+        above = torch.from_numpy(np.repeat(prompts >= 0, self.k, 0))[:, None]
+        self._sees_RUS = torch.cat(
+            [
+                above.expand(-1, self.width, -1),
+                own.expand(self.count * self.k, -1, -1),
+            ],
+            -1,
+        )
+        self._bias: dict[torch.dtype, Tensor] = {}
 
     @property
     def cells(self) -> int:
@@ -78,37 +82,25 @@ class Branches:
         return cls(prompts, branches.reshape(len(roots), k, -1))
 
     def suits(self, cells: int) -> bool:
-        """Whether this pays: short rows, and less than three quarters of the grid's `cells`."""
-        return self.time + self.width <= SHORT and 4 * self.cells < 3 * cells
+        """Whether this pays: less than three quarters of the grid's `cells`."""
+        return 4 * self.cells < 3 * cells
 
-    def split(self, x_CHd: Tensor) -> tuple[Tensor, Tensor]:
-        """Cells as prompts [P, H, T, d] and branches [P, k, U, H, d]."""
-        size = self.count * self.time
-        prompts, branches = x_CHd.split([size, len(x_CHd) - size])
-        return (
-            prompts.unflatten(0, (self.count, self.time)).transpose(1, 2),
-            branches.unflatten(0, (self.count, self.k, self.width)),
-        )
+    def attend(self, q_NHd: Tensor, k_NKd: Tensor, v_NKd: Tensor) -> Tensor:
+        """Attention of every token, [N, H, d]."""
+        (q, qs), (k, ks), (v, vs) = (self._moves.lay(x) for x in (q_NHd, k_NKd, v_NKd))
+        branches = attention(qs, self._under(k, ks), self._under(v, vs), self._mask(q.dtype))
+        return self._moves.take([causal_attention(q, k, v), branches])
 
-    def attend(self, q_CHd: Tensor, k_CKd: Tensor, v_CKd: Tensor) -> Tensor:
-        """Attention of every cell, [C, H, d]."""
-        heads, kv_heads, size = q_CHd.shape[1], k_CKd.shape[1], q_CHd.shape[2]
-        (q, qs), (k, ks), (v, vs) = (self.split(x) for x in (q_CHd, k_CKd, v_CKd))
-        out_PHTd = causal_attention(q, k, v)
-        shape = (self.count, self.k, self.width, kv_heads, heads // kv_heads, size)
-        # [P, K, k, g, U, d]: queries of a prompt's branches below each other
-        qs = (qs.view(shape) * size**-0.5).permute(0, 3, 1, 4, 2, 5)
-        ks, vs = ks.permute(0, 3, 1, 2, 4), vs.permute(0, 3, 1, 2, 4)  # [P, K, k, U, d]
-        above = qs.flatten(2, 4) @ k.transpose(-1, -2)
-        beside = qs.flatten(3, 4) @ ks.transpose(-1, -2)
-        parts = [x.reshape(*qs.shape[:-1], -1) for x in (above, beside)]
-        scores = torch.cat(parts, -1)
-        scores = scores.add_(self._bias.to(scores.dtype))
-        above, beside = scores.softmax(-1).split([self.time, self.width], -1)
-        mixed = (above.flatten(2, 4) @ v).view(qs.shape)
-        mixed = mixed + (beside.flatten(3, 4) @ vs).view(qs.shape)
-        branches = mixed.permute(0, 2, 4, 1, 3, 5).reshape(-1, heads, size)
-        return torch.cat([out_PHTd.transpose(1, 2).reshape(-1, heads, size), branches])
+    def _under(self, x_PKTd: Tensor, x_RKUd: Tensor) -> Tensor:
+        """Each branch's keys or values below its prompt's, [R, K, T + U, d]."""
+        above = x_PKTd[:, None].expand(-1, self.k, -1, -1, -1).flatten(0, 1)
+        return torch.cat([above, x_RKUd], 2)
+
+    def _mask(self, dtype: torch.dtype) -> Tensor:
+        """What is added to scores, [R, 1, U, T + U]."""
+        if dtype not in self._bias:
+            self._bias[dtype] = as_bias(self._sees_RUS, dtype)[:, None]
+        return self._bias[dtype]
 
 
 def _rows(token: Ids, row: Ids, count: int) -> Ids:

@@ -4,7 +4,7 @@ Axes: N tokens of the stream, G rows and T columns of the grid, H heads, d head 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from accord.data.batch import Layout, TokenBatch
 from accord.model.attention import as_bias, attention, causal_attention
 from accord.model.branches import Branches
+from accord.model.moves import Moves
 
 
 class Plan:
@@ -42,12 +43,7 @@ class Plan:
         self._layout = layout
         self._branches = None if self.is_causal else Branches.of(layout)
         self._bias: dict[tuple[int | None, torch.dtype], Tensor] = {}
-        self._cell_token = grid_GT.flatten().clamp(min=0)
-        self._hole = None if self.is_full else ~real_GT.flatten()[:, None, None]
-        real_cells = cells[real_GT.flatten()]
-        self._token_cell = torch.empty_like(real_cells).scatter_(
-            0, self._cell_token[real_cells], real_cells
-        )
+        self._moves = Moves([grid_GT])
 
     @classmethod
     def of(cls, layout: Layout) -> Self:
@@ -81,9 +77,7 @@ class Plan:
         """Attention of every token to those it may see, [N, H, d]."""
         branches = self._branches
         if branches is not None and window is None and branches.suits(self.cells):
-            there, back = branches.cell_token, branches.token_cell
-            q, k, v = (_Move.apply(x, there, back, None) for x in (q_NHd, k_NKd, v_NKd))
-            return _Move.apply(branches.attend(q, k, v), back, there, branches.hole)
+            return branches.attend(q_NHd, k_NKd, v_NKd)
         q, k, v = (self.to_grid(x) for x in (q_NHd, k_NKd, v_NKd))
         return self.to_stream(self.on_grid(q, k, v, window))
 
@@ -94,16 +88,15 @@ class Plan:
 
     def to_grid(self, x_NHd: Tensor) -> Tensor:
         """Lay tokens on the grid, [G, H, T, d]."""
-        if not self.is_stream:
-            x_NHd = _Move.apply(x_NHd, self._cell_token, self._token_cell, None)
-        return x_NHd.unflatten(0, self.shape).transpose(1, 2)
+        if self.is_stream:
+            return x_NHd.unflatten(0, self.shape).transpose(1, 2)
+        return self._moves.lay(x_NHd)[0]
 
     def to_stream(self, x_GHTd: Tensor) -> Tensor:
         """Take tokens off the grid, [N, H, d]."""
-        x_NHd = x_GHTd.transpose(1, 2).flatten(0, 1)
         if self.is_stream:
-            return x_NHd
-        return _Move.apply(x_NHd, self._token_cell, self._cell_token, self._hole)
+            return x_GHTd.transpose(1, 2).flatten(0, 1)
+        return self._moves.take([x_GHTd])
 
     def on_grid(self, q_GHTd: Tensor, k_GKTd: Tensor, v_GKTd: Tensor, window: int | None) -> Tensor:
         """Attention on the grid, [G, H, T, d]."""
@@ -154,22 +147,3 @@ def predicting_hidden(model: Callable[..., Tensor], batch: TokenBatch) -> Tensor
     """The hidden states [S, D] that predict a batch's scored tokens."""
     hidden_ND = model(batch.ids_N, batch.position_N, Plan.of(batch.layout))
     return hidden_ND.index_select(0, batch.predict_S)
-
-
-class _Move(torch.autograd.Function):
-    """Move tokens by index; their gradients move back by the inverse index.
-
-    Autograd would add gradients up by index, which is slow, for fear that a token goes to two
-    cells. Holes of the grid repeat token 0 but are seen by none, so that their gradient is zero.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor, hole: Tensor | None) -> Tensor:
-        ctx.save_for_backward(back, hole)
-        return x.index_select(0, there)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        back, hole = ctx.saved_tensors
-        grad = grads[0].index_select(0, back)
-        return grad if hole is None else grad.masked_fill_(hole, 0), None, None, None
