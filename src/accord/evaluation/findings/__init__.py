@@ -7,11 +7,29 @@ stand beside the checks, by name, and every finding carries the numbers that it 
 from dataclasses import asdict
 from typing import Any
 
-from accord.evaluation.findings import data, policies, preference, reward, rollouts, updates
+from accord.evaluation.findings import (
+    data,
+    drift,
+    policies,
+    preference,
+    reward,
+    rollouts,
+    stability,
+    start,
+    updates,
+)
 from accord.evaluation.findings.finding import Check, Document
 
 CHECKS: tuple[Check, ...] = (
     policies.comparisons,
+    start.reference,
+    start.ratio,
+    start.format_only,
+    stability.skipped,
+    stability.divergence,
+    stability.spikes,
+    stability.saturation,
+    stability.standstill,
     preference.movement,
     preference.margins,
     preference.chosen,
@@ -22,7 +40,9 @@ CHECKS: tuple[Check, ...] = (
     rollouts.spread,
     rollouts.length,
     rollouts.truncation,
+    rollouts.endless,
     updates.divergence,
+    updates.constraint,
     updates.ratios,
     updates.sampler,
     updates.entropy,
@@ -36,8 +56,12 @@ CHECKS: tuple[Check, ...] = (
     policies.diversity,
     policies.uniqueness,
     policies.fluency,
+    policies.endless,
     policies.copies,
     data.rows,
+    drift.scripts,
+    drift.forgetting,
+    drift.leakage,
 )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from accord.evaluation.findings.finding import Document, Finding, plain
+from accord.evaluation.findings.finding import Document, Finding, plain, span
 
 OVERFIT = 0.02
 """Relative rise of the held-out loss over its lowest value."""
@@ -25,7 +25,13 @@ def overfitting(document: Document) -> Iterator[Finding]:
                 "warning",
                 f"{stage} overfits: its held-out loss was {plain(lowest, 3)} at step {step:,} and "
                 f"{plain(final, 3)} at the end.",
-                {"stage": stage, "step": step, "lowest": lowest, "final": final},
+                {
+                    "stage": stage,
+                    "steps": [step, span(points)[-1]],
+                    "step": step,
+                    "lowest": lowest,
+                    "final": final,
+                },
                 f"train for about {step:,} steps",
             )
 

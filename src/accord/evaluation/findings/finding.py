@@ -97,6 +97,39 @@ def first(curves: Curves, metric: str) -> float | None:
     return mean(points[: max(1, len(points) // 10)]) if points else None
 
 
+def course(curves: Curves, metric: str) -> Sequence[Sequence[float]]:
+    """The points that `last` reads: those on held-out rows where there are any."""
+    return curves.get(f"eval_{metric}") or curves.get(metric, [])
+
+
+def span(points: Sequence[Sequence[float]]) -> list[int]:
+    """First and last step of a curve; empty without points."""
+    return [int(points[0][0]), int(points[-1][0])] if points else []
+
+
+def above(points: Sequence[Sequence[float]], bound: float) -> list[int]:
+    """First and last step of the time at the end in which a curve was above a bound.
+
+    The curve is smoothed by the mean over a tenth of its points, so that one point of noise does
+    not end that time. Where only the last point's own mean is above, both steps are the last.
+    """
+    width, start = max(1, len(points) // 10), len(points) - 1
+    sums = [0.0]
+    for _, value in points:
+        sums.append(sums[-1] + value)
+    while start > 0:
+        low = max(0, start - width)
+        if (sums[start] - sums[low]) / (start - low) <= bound:
+            break
+        start -= 1
+    return span(points[start:])
+
+
+def below(points: Sequence[Sequence[float]], bound: float) -> list[int]:
+    """As `above`, of the time in which a curve was below a bound."""
+    return above([(step, -value) for step, value in points], -bound)
+
+
 def mean(points: Sequence[Sequence[float]]) -> float:
     """Mean value of [step, value] points."""
     return sum(value for _, value in points) / len(points)

@@ -25,6 +25,8 @@ UNIQUE_LOW, UNIQUE_LOST = 0.80, 0.50
 FLUENCY_FALL, FLUENCY_LOSS = 0.25, 0.75
 """Fall in nats a token: warning, problem."""
 COPIES_RISE = 0.02
+ENDS_NEVER = 0.02
+"""Share of completions that end by themselves below which a policy does not know its end."""
 ENDS: Mapping[str, str] = {
     "preference": "give sft more weight (loss: {sigmoid: 1, sft: 0.3}) or use loss: sigmoid_norm",
     "online": "set missing_end_penalty, give sft more weight or use loss: sigmoid_norm",
@@ -96,6 +98,22 @@ def ending(document: Document) -> Iterator[Finding]:
         else:
             yield Finding(
                 "ends_kept", "info", f"{policy} still stops: {shares} in the reference.", evidence
+            )
+
+
+def endless(document: Document) -> Iterator[Finding]:
+    """A policy that hardly ever writes its end token, the reference included."""
+    for policy, found in document.get("policies", {}).items():
+        ended = found["statistics"].get("ended")
+        if ended is not None and ended < ENDS_NEVER:
+            yield Finding(
+                "no_end_token",
+                "problem",
+                f"{policy} hardly ever writes its end token: {ended:.1%} of its completions end by "
+                "themselves.",
+                {"policy": policy, "ended": ended},
+                "see that responses end with the end token in SFT (accord data check), or raise "
+                "sampling.max_new_tokens",
             )
 
 

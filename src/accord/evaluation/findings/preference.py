@@ -1,20 +1,33 @@
 """Checks of stages trained on pairs: margins, the chosen responses, whether anything moved."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from accord.config.preference import FREE
 from accord.evaluation.findings.finding import (
+    Curves,
     Document,
     Finding,
+    above,
+    below,
+    course,
+    first,
     last,
     measured_kl,
     plain,
     signed,
+    span,
     stages_of,
 )
 
 STILL_MARGIN, STILL_KL = 0.01, 0.05
 """Below both, the policy did not move: margin in units of the reward, KL in nats a sequence."""
+MARGINS = "rewards/margins"
+USUAL_WEIGHT = 0.02
+"""Standard deviation that models of this family are initialised with."""
+CHOSEN_FELL, CHOSEN_FELL_SHARE = 1.0, 0.05
+"""Nats a response, and share of its log-probability, that the chosen ones may fall by."""
 MARGIN_LARGE = 10.0
 """Beyond this beta-scaled margin log sigma is flat: pairs give no gradient any more."""
 
@@ -22,14 +35,15 @@ MARGIN_LARGE = 10.0
 def movement(document: Document) -> Iterator[Finding]:
     """A preference run that left the policy where it was."""
     for stage, config, curves in stages_of(document, ["preference"]):
-        margin = last(curves, "rewards/margins")
+        margin = _moved(config, curves, MARGINS)
         if margin is None:
             continue
         kl = measured_kl(document, stage)
         loss = math.log1p(math.exp(-margin)) if margin > -500 else -margin
         still = abs(margin) < STILL_MARGIN and (kl is None or kl < STILL_KL)
         evidence = {"stage": stage, "margin": margin, "loss": loss, "kl": kl}
-        evidence["beta"] = config.get("beta", 0.1)
+        evidence |= {"beta": config.get("beta", 0.1), "steps": span(course(curves, MARGINS))}
+        evidence |= resolution(config)
         moved = "" if kl is None else f", KL {plain(kl)} nats a sequence"
         if still:
             yield Finding(
@@ -50,13 +64,18 @@ def movement(document: Document) -> Iterator[Finding]:
 def chosen(document: Document) -> Iterator[Finding]:
     """The chosen responses became less likely than they were at the start."""
     for stage, config, curves in stages_of(document, ["preference"]):
-        reward = last(curves, "rewards/chosen")
+        reward = _moved(config, curves, "rewards/chosen")
         if reward is None:
             continue
         beta = config.get("beta", 0.1)
         change = reward / beta
+        level = first(curves, "logps/chosen") or 0.0
+        bound = -max(CHOSEN_FELL, CHOSEN_FELL_SHARE * abs(level))
         evidence = {"stage": stage, "rewards/chosen": reward, "nats": change, "beta": beta}
-        if change < 0:
+        if change < bound:
+            fallen = beta * bound
+            steps = below(course(curves, "rewards/chosen"), fallen)
+            evidence |= {"steps": steps, "bound": bound}
             yield Finding(
                 "chosen_fell",
                 "warning",
@@ -70,21 +89,49 @@ def chosen(document: Document) -> Iterator[Finding]:
             yield Finding(
                 "chosen_kept",
                 "info",
-                f"{stage} made the chosen responses more likely ({signed(change, 1)} nats).",
+                f"{stage} made the chosen responses more likely ({signed(change, 1)} nats)."
+                if change > 0
+                else f"{stage} left the chosen responses about as likely ({signed(change, 1)} "
+                "nats a response).",
                 evidence,
             )
+
+
+def resolution(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The learning rate, and whether pure bf16 weights of the usual size could take its steps.
+
+    Adam moves a weight by about lr; bf16 keeps 8 bits, so a smaller step than 2⁻⁹ of a weight is
+    rounded away.
+    """
+    lr = config.get("lr")
+    return {} if lr is None else {"lr": lr, "below_bf16": lr < USUAL_WEIGHT * 2.0**-9}
+
+
+def _moved(config: Mapping[str, Any], curves: Curves, metric: str) -> float | None:
+    """Where a reward ended; without a reference, how far it is from where it began."""
+    value, loss = last(curves, metric), config.get("loss", "sigmoid")
+    free = FREE.issuperset({loss} if isinstance(loss, str) else loss)
+    if value is None or not free:
+        return value
+    points = curves.get(metric) or course(curves, metric)
+    return value - points[0][1]
 
 
 def margins(document: Document) -> Iterator[Finding]:
     """Margins so large that the loss is flat."""
     for stage, config, curves in stages_of(document, ["preference", "online"]):
-        margin = last(curves, "rewards/margins")
+        margin = _moved(config, curves, MARGINS)
         if margin is not None and margin > MARGIN_LARGE:
             yield Finding(
                 "margin_explosion",
                 "problem",
                 f"{stage}'s margin grew to {plain(margin, 1)} (beta included): the loss is flat "
                 "there, and the policy only drifts.",
-                {"stage": stage, "margin": margin, "beta": config.get("beta", 0.1)},
+                {
+                    "stage": stage,
+                    "steps": above(course(curves, MARGINS), MARGIN_LARGE),
+                    "margin": margin,
+                    "beta": config.get("beta", 0.1),
+                },
                 "set margin_cap, raise beta, lower lr, or stop earlier",
             )

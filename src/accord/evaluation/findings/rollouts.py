@@ -4,7 +4,7 @@ The learned reward is a stand-in for what is wanted; a judge that no stage train
 two part (Gao et al., arXiv 2210.10760).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from accord.evaluation.findings.finding import (
@@ -12,20 +12,26 @@ from accord.evaluation.findings.finding import (
     Curves,
     Document,
     Finding,
+    above,
+    below,
     first,
     last,
+    mean,
     measured_kl,
     plain,
     signed,
+    span,
     stages_of,
 )
-from accord.evaluation.findings.preference import STILL_KL
-from accord.evaluation.findings.trends import Trend, correlation, trend
+from accord.evaluation.findings.preference import STILL_KL, resolution
+from accord.evaluation.findings.trends import FEWEST, Trend, correlation, trend
 
 KINDS = ("ppo", "grpo", "online")
 JUDGE, MEAN = "judges/", "/mean"
 SIZES = ("length",)
 """Judges that measure no quality."""
+NO_QUALITY = (*SIZES, "fluency", "distinct_2")
+"""Scorers that measure none either: a policy is meant to leave its reference."""
 FELL_BACK = 0.20
 """Share of a judge's rise that must be lost again before its fall counts."""
 UNIQUE_LOW, UNIQUE_LOST, UNIQUE_FALL = 0.80, 0.50, 0.10
@@ -36,6 +42,8 @@ LENGTH_MOVED = 0.30
 """Relative change of the mean length worth a warning while the reward rises."""
 CUT_HIGH, CUT_MOST = 0.30, 0.70
 """Share of completions that were cut off: warning, problem."""
+NEVER_ENDS = 0.98
+"""Share of all completions of a run that were cut off."""
 
 
 def reward_name(curves: Curves) -> str:
@@ -57,6 +65,7 @@ def movement(document: Document) -> Iterator[Finding]:
         if kl is None or start is None or end is None:
             continue
         evidence = {"stage": stage, "kl": kl, "evaluated_kl": measured, "reward": [start, end]}
+        evidence |= {"steps": span(curves["objective/kl"]), **resolution(config)}
         path = f"reward {plain(start)} → {plain(end)}, KL {plain(kl)} nats a completion"
         course = trend(curves[reward_name(curves)])
         if kl < STILL_KL and (measured is None or measured < STILL_KL):
@@ -109,7 +118,8 @@ def _overoptimised(
     kl = trend(curves.get("objective/kl", []))
     cost = "" if kl is None else f", KL {plain(kl.means[best], 1)} → {plain(kl.means[-1], 1)} nats"
     evidence = {
-        "stage": stage, "judge": label, "step": step, "judge_start": judged.means[0],
+        "stage": stage, "judge": label, "step": step, "steps": [step, judged.steps[-1]],
+        "judge_start": judged.means[0],
         "judge_best": top, "judge_end": end, "reward_then": reward.means[best],
         "reward_end": reward.means[-1], "kl_then": kl and kl.means[best],
         "kl_end": kl and kl.means[-1],
@@ -135,19 +145,22 @@ def judge_left_behind(document: Document) -> Iterator[Finding]:
     terms = document.get("protocol", {}).get("rewards", {})
     learned = {name for name, term in terms.items() if term.get("model")}
     trained = {name for name, _, _ in stages_of(document, KINDS)}
+    # what a policy was not paid by
+    outside = set(document.get("protocol", {}).get("scorers", ["vader"])) - {*terms, *NO_QUALITY}
     rows = {(r["policy"], r["scorer"]): r for r in document.get("comparisons", [])}
     for (policy, scorer), row in rows.items():
-        judge = rows.get((policy, "vader"))
-        if policy not in trained or scorer not in learned or judge is None:
+        if policy not in trained or scorer not in learned or row["ci95"][0] <= 0:
             continue
-        if row["ci95"][0] > 0 and judge["ci95"][0] <= 0:
+        for (other, label), judge in rows.items():
+            if other != policy or label not in outside or judge["ci95"][0] > 0:
+                continue
             yield Finding(
                 "reward_without_judge",
                 "problem" if judge["ci95"][1] < 0 else "warning",
                 f"{policy} gained in the learned {scorer} ({signed(row['difference'])}) and not "
-                f"in vader ({signed(judge['difference'])} [{plain(judge['ci95'][0])}, "
+                f"in {label} ({signed(judge['difference'])} [{plain(judge['ci95'][0])}, "
                 f"{plain(judge['ci95'][1])}]).",
-                {"policy": policy, scorer: row, "vader": judge},
+                {"policy": policy, scorer: row, label: judge},
                 "train a better reward model, stop earlier, or hold the policy nearer to the "
                 "reference",
             )
@@ -163,9 +176,14 @@ def collapse(document: Document) -> Iterator[Finding]:
             yield Finding(
                 "rollouts_repeat",
                 "problem" if end < UNIQUE_LOST else "warning",
-                f"{stage} collapses: {end:.0%} of the completions in a roll-out differ at the end, "
+                f"{stage} collapses: {end:.0%} of the completions in a roll-out now differ, "
                 f"{start:.0%} at the start.",
-                {"stage": stage, "start": start, "end": end},
+                {
+                    "stage": stage,
+                    "steps": below(curves["unique"], UNIQUE_LOW),
+                    "start": start,
+                    "end": end,
+                },
                 f"{SOFTER[config['kind']]}, stop earlier, or sample at a higher temperature",
             )
 
@@ -180,7 +198,12 @@ def spread(document: Document) -> Iterator[Finding]:
                 "problem" if alike > ALIKE_MOST else "warning",
                 f"{stage}: in {alike:.0%} of the last groups all completions had the same reward; "
                 "such a group gives no gradient.",
-                {"stage": stage, "share": alike, "unique": last(curves, "unique")},
+                {
+                    "stage": stage,
+                    "steps": above(curves["frac_reward_zero_std"], ALIKE_HIGH),
+                    "share": alike,
+                    "unique": last(curves, "unique"),
+                },
                 "use prompts that are neither always nor never answered well, sample at a higher "
                 "temperature or in larger groups, or set dynamic_sampling",
             )
@@ -203,7 +226,13 @@ def length(document: Document) -> Iterator[Finding]:
                 "warning",
                 f"{stage}'s completions went from {plain(start, 1)} to {plain(end, 1)} tokens "
                 f"while its reward rose{tie}: the reward may be paid in length.",
-                {"stage": stage, "start": start, "end": end, "correlation": together},
+                {
+                    "stage": stage,
+                    "steps": _moved(sizes, start),
+                    "start": start,
+                    "end": end,
+                    "correlation": together,
+                },
                 "use a reward that length does not move (see the reward model's length "
                 f"correlation), or {SOFTER[config['kind']]}",
             )
@@ -219,9 +248,35 @@ def truncation(document: Document) -> Iterator[Finding]:
                 "problem" if cut > CUT_MOST else "warning",
                 f"{stage}: {cut:.0%} of the last completions were cut off at the limit before they "
                 "ended; their reward is that of a fragment.",
-                {"stage": stage, "share": cut, "start": first(curves, "completions/clipped_ratio")},
+                {
+                    "stage": stage,
+                    "steps": above(curves["completions/clipped_ratio"], CUT_HIGH),
+                    "share": cut,
+                    "start": first(curves, "completions/clipped_ratio"),
+                },
                 "raise rollout.sampling.max_new_tokens, or set missing_end_penalty",
             )
+
+
+def endless(document: Document) -> Iterator[Finding]:
+    """From the first roll-out on hardly a completion reaches its end token."""
+    for stage, _, curves in stages_of(document, KINDS):
+        points = curves.get("completions/clipped_ratio", [])
+        if len(points) >= FEWEST and mean(points) > NEVER_ENDS:
+            yield Finding(
+                "no_end_token",
+                "problem",
+                f"{stage}'s policy hardly ever writes its end token: {mean(points):.1%} of all "
+                "completions were cut off.",
+                {"stage": stage, "steps": span(points), "share": mean(points)},
+                "see that responses end with the end token in SFT (accord data check), that the "
+                "tokenizer's end token is the template's, or raise rollout.sampling.max_new_tokens",
+            )
+
+
+def _moved(sizes: Sequence[Sequence[float]], start: float) -> list[int]:
+    """Since when the length has stood apart from its start."""
+    return above([(step, abs(size / start - 1.0)) for step, size in sizes], LENGTH_MOVED)
 
 
 def _hold(config: Mapping[str, Any]) -> str:

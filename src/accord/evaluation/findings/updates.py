@@ -1,18 +1,22 @@
 """Checks of the updates of a policy stage: KL, importance ratios, entropy, the critic."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from accord.evaluation.findings.finding import (
     SOFTER,
     Curves,
     Document,
     Finding,
+    above,
+    below,
     first,
     last,
     plain,
+    span,
     stages_of,
 )
-from accord.evaluation.findings.rollouts import KINDS
+from accord.evaluation.findings.rollouts import KINDS, reward_name
 from accord.evaluation.findings.trends import trend
 
 KL_HIGH, KL_RUNAWAY = 0.6, 1.2
@@ -27,6 +31,12 @@ SAMPLER_OFF = 0.05
 """Nats a token between the log-probabilities of sampler and trainer before the first update."""
 ENTROPY_LEFT = 0.20
 """Share of the first entropy below which hardly anything is left to explore."""
+KL_HELD = 0.01
+"""Nats a token below which a policy stands at its reference."""
+TIGHT = 0.5
+"""Weight of the KL, in spreads of the reward, above which a policy cannot leave its reference."""
+WEIGHTS: Mapping[str, str] = {"ppo": "kl_coef", "grpo": "beta", "online": "beta"}
+"""The weight of the KL, by kind of stage."""
 CLIPPED = ("policy/clipfrac_avg", "clip_ratio/region_mean")
 ENTROPIES = ("policy/entropy_avg", "entropy")
 
@@ -39,6 +49,10 @@ def divergence(document: Document) -> Iterator[Finding]:
             continue
         target, each = config.get("kl_target"), kl / max(tokens, 1.0)
         evidence = {"stage": stage, "kl": kl, "per_token": each, "kl_target": target}
+        evidence["steps"] = above(
+            curves["objective/kl"],
+            KL_HIGH * tokens if each > KL_HIGH else OVER_TARGET * (target or 0.0),
+        )
         if each > KL_HIGH:
             yield Finding(
                 "kl_runaway",
@@ -74,7 +88,12 @@ def ratios(document: Document) -> Iterator[Finding]:
                 "steps_too_large",
                 "warning",
                 f"{stage}'s updates are large for its roll-outs: {' and '.join(said)}.",
-                {"stage": stage, "ratio_off": off, "clipped": clipped},
+                {
+                    "stage": stage,
+                    "steps": _off(curves),
+                    "ratio_off": off,
+                    "clipped": clipped,
+                },
                 "lower lr, use fewer rollout.iterations or rollout.batches, or set kl_stop",
             )
 
@@ -89,7 +108,11 @@ def sampler(document: Document) -> Iterator[Finding]:
                 "problem",
                 f"{stage}: sampler and trainer differ by {plain(gap, 3)} nats a token on what was "
                 "just sampled: roll-outs are those of another policy.",
-                {"stage": stage, "difference": gap},
+                {
+                    "stage": stage,
+                    "steps": above(curves["sampling/sampling_logp_difference/mean"], SAMPLER_OFF),
+                    "difference": gap,
+                },
                 "use the same precision for both (precision: fp32), or engine: accord",
             )
 
@@ -106,7 +129,12 @@ def entropy(document: Document) -> Iterator[Finding]:
                 "warning",
                 f"{stage} hardly explores any more: its entropy fell from {plain(start)} to "
                 f"{plain(end)} nats a token.",
-                {"stage": stage, "start": start, "end": end},
+                {
+                    "stage": stage,
+                    "steps": below(curves[name], ENTROPY_LEFT * start),
+                    "start": start,
+                    "end": end,
+                },
                 f"{SOFTER[config['kind']]}{more}, or stop earlier",
             )
 
@@ -121,10 +149,63 @@ def critic(document: Document) -> Iterator[Finding]:
                 "warning",
                 f"{stage}'s value function predicts returns no better than their mean: explained "
                 f"variance {plain(course.means[-1])} at the end.",
-                {"stage": stage, "explained_variance": list(course.means)},
+                {
+                    "stage": stage,
+                    "steps": below(curves["critic/vf_explained_var"], 0),
+                    "explained_variance": list(course.means),
+                },
                 "start it from the reward model (critic_from), raise vf_coef, or train for more "
                 "steps",
             )
+
+
+def constraint(document: Document) -> Iterator[Finding]:
+    """A pull to the reference so strong that the policy stays there and its reward with it."""
+    for stage, config, curves in stages_of(document, KINDS):
+        kl, tokens = last(curves, "objective/kl"), last(curves, "completions/mean_length")
+        course = trend(curves.get(reward_name(curves), []))
+        pull, spread = _pull(config, curves)
+        if kl is None or not tokens or course is None or course.rose() or pull < TIGHT * spread:
+            continue
+        if kl / tokens < KL_HELD:
+            yield Finding(
+                "kl_over_constrained",
+                "problem",
+                f"{stage} is held at its reference: KL {plain(kl, 3)} nats a completion, no rise "
+                f"of the reward ({plain(course.means[0])} → {plain(course.means[-1])}), and "
+                f"{WEIGHTS[config['kind']]} {pull:g} where rewards spread by {plain(spread)}.",
+                {
+                    "stage": stage,
+                    "steps": span(curves["objective/kl"]),
+                    "kl": kl,
+                    "per_token": kl / tokens,
+                    "weight": pull,
+                    "spread": spread,
+                    "reward": list(course.means),
+                },
+                f"lower {WEIGHTS[config['kind']]}, such as to {TIGHT * spread / 10:.2g}",
+            )
+
+
+def _pull(config: Mapping[str, Any], curves: Curves) -> tuple[float, float]:
+    """Weight of the KL, and the spread of the rewards in the unit that it is held against.
+
+    Under the weight β the best policy is π_ref exp(r / β), whose KL is about Var(r) / (2β²).
+    """
+    key = WEIGHTS[config["kind"]]
+    weight = last(curves, key) if key in curves else config.get(key)
+    spread = last(curves, "reward_std")
+    # advantages of a group have spread 1, and a loss on pairs sees only their order
+    alone = config["kind"] == "ppo" or config.get("scale_rewards") == "none"
+    return weight or 0.0, spread if spread and alone else 1.0
+
+
+def _off(curves: Curves) -> list[int]:
+    """From the first to the last step at which a ratio or a clipped share was beyond its bound."""
+    steps = [step for step, ratio in curves.get("val/ratio", []) if abs(ratio - 1.0) > RATIO_OFF]
+    for name in CLIPPED:
+        steps += [step for step, share in curves.get(name, []) if share > CLIPPED_HIGH]
+    return [int(min(steps)), int(max(steps))] if steps else []
 
 
 def _parts(curves: Curves, metric: str) -> tuple[float, ...]:

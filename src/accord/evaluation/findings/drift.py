@@ -1,0 +1,142 @@
+"""Checks of what a run forgot, mixed up or saw before: other scripts, held-out text, prompts."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from accord.evaluation.findings.finding import Document, Finding, plain, span, stages_of
+from accord.evaluation.findings.trends import trend
+from accord.text.measure import script_of
+
+STRAYED = 0.10
+"""Share of letters outside the prompts' scripts, more than the reference's."""
+FEW_LETTERS = 100
+"""Letters below which no share is taken."""
+FORGOT, FORGOT_MUCH = 0.02, 0.10
+"""Relative rise of held-out bits per byte over an earlier stage's: warning, problem."""
+NLL_ROSE = 0.05
+"""Relative rise of the chosen responses' loss while a stage trains on pairs."""
+
+
+def scripts(document: Document) -> Iterator[Finding]:
+    """Completions in scripts that their prompts do not use, more than the reference has."""
+    reference = document.get("protocol", {}).get("reference")
+    away = {
+        policy: (_outside(document, policy)) for policy in document.get("policies", {})
+    }  # policy to (share, letters, scripts)
+    theirs = away.get(reference, (0.0, 0, ""))[0]
+    for policy, (share, letters, named) in away.items():
+        if policy == reference or letters < FEW_LETTERS or share <= theirs + STRAYED:
+            continue
+        yield Finding(
+            "script_drift",
+            "warning",
+            f"{policy} drifts into another script: {share:.0%} of the letters it wrote are in "
+            f"{named}, which the prompts do not use; {theirs:.0%} of the reference's.",
+            {"policy": policy, "share": share, "reference": theirs, "letters": letters},
+            "add a reward for the prompt's language, hold the policy nearer to the reference, or "
+            "train on rows of that language too",
+        )
+
+
+def _outside(document: Document, policy: str) -> tuple[float, int, str]:
+    """Share of a policy's letters outside each prompt's scripts, all its letters, their scripts."""
+    strange: Counter[str] = Counter()
+    letters = 0
+    for row in document.get("samples", []):
+        if policy in row["policies"]:
+            counts = _letters(row["policies"][policy]["completion"])
+            letters += counts.total()
+            known = _letters(row["prompt"])
+            if known:
+                strange += Counter({s: n for s, n in counts.items() if s not in known})
+    named = " and ".join(script for script, _ in strange.most_common(2))
+    return strange.total() / letters if letters else 0.0, letters, named
+
+
+def _letters(text: str) -> Counter[str]:
+    return Counter(script_of(letter) for letter in text if letter.isalpha())
+
+
+def forgetting(document: Document) -> Iterator[Finding]:
+    """Held-out text that a later stage predicts worse than the stage it came from."""
+    held = document.get("heldout", {})
+    for stage, facts in document.get("stages", {}).items():
+        for earlier in _ancestors(document, stage):
+            for source, found in held.get(stage, {}).items():
+                before = held.get(earlier, {}).get(source)
+                if source != "overall" and isinstance(found, Mapping) and before:
+                    yield from _forgot(stage, earlier, source, found, before)
+        curves = document.get("curves", {}).get(stage, {})
+        course = trend(curves.get("nll_loss", []))
+        if facts.get("kind") in ("preference", "online") and course and course.rose():
+            start, end = course.means[0], course.means[-1]
+            if start > 0 and end > (1.0 + NLL_ROSE) * start:
+                yield Finding(
+                    "forgetting",
+                    "warning",
+                    f"{stage} unlearns what it was fine-tuned on: the chosen responses' loss rose "
+                    f"from {plain(start, 3)} to {plain(end, 3)} nats a token.",
+                    {"stage": stage, "steps": span(curves["nll_loss"]), "nll_loss": [start, end]},
+                    "give sft more weight (loss: {sigmoid: 1, sft: 0.3}), raise beta, or lower lr",
+                )
+
+
+def _ancestors(document: Document, stage: str) -> Iterator[str]:
+    """The stages that a stage's model came from, nearest first."""
+    stages, seen = document.get("stages", {}), {stage}
+    while (stage := stages.get(stage, {}).get("config", {}).get("from")) and stage not in seen:
+        seen.add(stage)
+        yield stage
+
+
+def _forgot(
+    stage: str, earlier: str, source: str, found: Mapping[str, Any], before: Mapping[str, Any]
+) -> Iterator[Finding]:
+    now, then = found.get("bits_per_byte"), before.get("bits_per_byte")
+    if now and then and now > (1.0 + FORGOT) * then:
+        yield Finding(
+            "forgetting",
+            "problem" if now > (1.0 + FORGOT_MUCH) * then else "warning",
+            f"{stage} forgot: held-out text of {source} takes {plain(now, 3)} bits a byte, "
+            f"{plain(then, 3)} after {earlier}.",
+            {"stage": stage, "earlier": earlier, "source": source, "bits_per_byte": [then, now]},
+            f"mix rows of {source} into {stage}, lower lr, or train for fewer steps",
+        )
+
+
+def leakage(document: Document) -> Iterator[Finding]:
+    """Evaluation prompts from a source whose rows a stage did not hold out alike."""
+    for name, config, _ in stages_of(document, ("evaluate",)):
+        prompts = config.get("prompts", {})
+        asked = {source["source"] for source in prompts.get("data", [])}
+        held = prompts.get("heldout")
+        for stage, facts in document.get("stages", {}).items():
+            theirs = facts.get("config", {})
+            shared = sorted(asked & {source["source"] for source in theirs.get("data") or []})
+            if facts.get("kind") in ("tokenizer", "evaluate") or not shared:
+                continue
+            if held and _covers(theirs.get("heldout"), held):
+                continue
+            yield Finding(
+                "leakage",
+                "problem",
+                f"{name} may ask what {stage} was trained on: both read {', '.join(shared)}, and "
+                f"{stage} does not hold out the rows that the prompts are taken from.",
+                {
+                    "stage": stage,
+                    "sources": shared,
+                    "heldout": theirs.get("heldout"),
+                    "prompts": held,
+                },
+                f"give {name}'s prompts and {stage} the same heldout (fraction and salt)",
+            )
+
+
+def _covers(stage: Mapping[str, Any] | None, prompts: Mapping[str, Any]) -> bool:
+    """Whether all rows that the prompts come from are among those that the stage held out."""
+    return (
+        stage is not None
+        and stage.get("salt") == prompts.get("salt")
+        and stage.get("fraction", 0.0) >= prompts.get("fraction", 0.0)
+    )
