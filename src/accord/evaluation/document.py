@@ -7,6 +7,7 @@ part whose stage is absent is empty.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ SCHEMA = 1
 POINTS = 2000
 """Points kept of a curve; longer ones are thinned evenly, their last point kept."""
 NO_METRIC = ("step",)
+SKIPPED = "skipped_rows"
 FROM_EVALUATION = ("policies", "comparisons", "histograms", "samples", "protocol")
 EMPTY: Mapping[str, type] = {"comparisons": list, "samples": list}
 
@@ -81,10 +83,21 @@ def curves(path: Path) -> dict[str, list[list[float]]]:
     found: dict[str, dict[int, float]] = {}
     for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
         record = json.loads(line)
-        for metric, value in record.items():
-            if metric not in NO_METRIC and isinstance(value, int | float):
-                found.setdefault(metric, {})[record["step"]] = float(value)
+        for metric, value in numbers(record).items():
+            found.setdefault(metric, {})[record["step"]] = value
     return {metric: _thinned(sorted(points.items())) for metric, points in found.items()}
+
+
+def numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    """What a line of the run log adds to the curves; of skipped rows their number."""
+    found = {
+        metric: float(value)
+        for metric, value in record.items()
+        if metric not in NO_METRIC and isinstance(value, int | float) and math.isfinite(value)
+    }
+    if record.get(SKIPPED):
+        found[SKIPPED] = float(len(record[SKIPPED]))
+    return found
 
 
 def _facts(stage: Mapping[str, Any]) -> dict[str, Any]:

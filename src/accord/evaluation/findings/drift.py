@@ -14,7 +14,7 @@ FEW_LETTERS = 100
 """Letters below which no share is taken."""
 FORGOT, FORGOT_MUCH = 0.02, 0.10
 """Relative rise of held-out bits per byte over an earlier stage's: warning, problem."""
-NLL_ROSE = 0.05
+NLL_ROSE = 0.10
 """Relative rise of the chosen responses' loss while a stage trains on pairs."""
 
 

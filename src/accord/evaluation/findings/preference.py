@@ -26,7 +26,7 @@ STILL_MARGIN, STILL_KL = 0.01, 0.05
 MARGINS = "rewards/margins"
 USUAL_WEIGHT = 0.02
 """Standard deviation that models of this family are initialised with."""
-CHOSEN_FELL, CHOSEN_FELL_SHARE = 1.0, 0.05
+CHOSEN_FELL, CHOSEN_FELL_SHARE = 1.0, 0.10
 """Nats a response, and share of its log-probability, that the chosen ones may fall by."""
 MARGIN_LARGE = 10.0
 """Beyond this beta-scaled margin log sigma is flat: pairs give no gradient any more."""

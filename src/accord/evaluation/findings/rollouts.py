@@ -32,6 +32,9 @@ SIZES = ("length",)
 """Judges that measure no quality."""
 NO_QUALITY = (*SIZES, "fluency", "distinct_2")
 """Scorers that measure none either: a policy is meant to leave its reference."""
+HINT, HINT_SPREAD = 2.0, 0.25
+"""Rise at which it is no longer said that there was none: in standard errors, and in standard
+deviations of the rewards of one prompt."""
 FELL_BACK = 0.20
 """Share of a judge's rise that must be lost again before its fall counts."""
 UNIQUE_LOW, UNIQUE_LOST, UNIQUE_FALL = 0.80, 0.50, 0.10
@@ -77,7 +80,7 @@ def movement(document: Document) -> Iterator[Finding]:
                 "raise lr or the number of steps, and see that completions of one prompt differ "
                 f"in reward; {_hold(config)}",
             )
-        elif course is not None and not course.rose():
+        elif course is not None and not hinted(curves, course):
             yield Finding(
                 "reward_did_not_rise",
                 "warning",
@@ -87,6 +90,13 @@ def movement(document: Document) -> Iterator[Finding]:
             )
         else:
             yield Finding("policy_moved", "info", f"{stage} moved: {path}.", evidence)
+
+
+def hinted(curves: Curves, course: Trend) -> bool:
+    """Whether the reward may have risen: too little is known, or it grew, to say that it did not."""
+    rise, spread = course.means[-1] - course.means[0], last(curves, "reward_std")
+    large = spread is not None and 0 < HINT_SPREAD * spread < rise
+    return large or rise > HINT * course.error
 
 
 def overoptimised(document: Document) -> Iterator[Finding]:
@@ -172,7 +182,8 @@ def collapse(document: Document) -> Iterator[Finding]:
         start, end = first(curves, "unique"), last(curves, "unique")
         if start is None or end is None:
             continue
-        if end < UNIQUE_LOW and start - end > UNIQUE_FALL:
+        few = start < UNIQUE_LOW and end > start / 2  # a task with few answers
+        if end < UNIQUE_LOW and start - end > UNIQUE_FALL and not few:
             yield Finding(
                 "rollouts_repeat",
                 "problem" if end < UNIQUE_LOST else "warning",

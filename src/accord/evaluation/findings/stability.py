@@ -31,8 +31,8 @@ NEIGHBOURS = 10
 """Points to either side that a point is compared with."""
 SPIKE = 10.0
 """Robust standard deviations above its neighbours at which a point is a spike."""
-SPREAD_FLOOR = 0.02
-"""Least robust standard deviation of neighbours, relative to their median."""
+RISE = 0.3
+"""Least height of a spike over its neighbours' median, in medians or quarters of the first loss."""
 SKIPPED_MANY = 0.01
 """Share of steps that were skipped: problem."""
 DIVERGED, TURNED = 1.5, 1.2
@@ -73,11 +73,11 @@ def _spikes(points: Sequence[Sequence[float]]) -> Iterator[tuple[int, float]]:
     for i in range(NEIGHBOURS, len(values)):
         around = values[i - NEIGHBOURS : i] + values[i + 1 : i + 1 + NEIGHBOURS]
         middle = median(around)
-        # the median is passed on first: the spread need not be known of points below it
-        if values[i] <= middle * (1.0 + SPIKE * SPREAD_FLOOR):
+        # near 0, and with few rows a step, losses have long tails
+        if values[i] <= middle + RISE * max(middle, values[0] / 4.0):
             continue
         spread = 1.4826 * median(abs(value - middle) for value in around)
-        z = (values[i] - middle) / max(spread, SPREAD_FLOOR * abs(middle), 1e-9)
+        z = (values[i] - middle) / max(spread, 1e-9)
         if z > SPIKE:
             yield i, z
 

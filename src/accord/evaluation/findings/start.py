@@ -20,6 +20,8 @@ from accord.evaluation.findings.trends import FEWEST
 
 LOSS_OFF, REWARD_OFF = 0.02, 0.05
 """Distance of the first loss from its constant, relative; of the first rewards from 0."""
+REWARD_SAME = 1e-4
+"""Distance of the first rewards from 0 within which policy and reference are one."""
 KL_OFF, KL_OFF_TOKEN = 0.3, 0.02
 """Nats a completion and a token from the reference before the first update."""
 FIRST_RATIO_OFF = 0.05
@@ -115,6 +117,9 @@ def _off_pairs(
         value = _at_start(curves, name)
         if value is not None and abs(value) > coarse * REWARD_OFF:
             yield name, value, 0.0
+    rewards = [_at_start(curves, f"rewards/{side}") for side in ("chosen", "rejected")]
+    if all(value is not None and abs(value) < coarse * REWARD_SAME for value in rewards):
+        return  # the two are one, whatever else is in the loss
     losses = losses_of(config)
     for loss in losses:
         metric = "loss" if len(losses) == 1 else f"loss/{loss}"

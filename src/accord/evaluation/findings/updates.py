@@ -16,7 +16,7 @@ from accord.evaluation.findings.finding import (
     span,
     stages_of,
 )
-from accord.evaluation.findings.rollouts import KINDS, reward_name
+from accord.evaluation.findings.rollouts import KINDS, hinted, reward_name
 from accord.evaluation.findings.trends import trend
 
 KL_HIGH, KL_RUNAWAY = 0.6, 1.2
@@ -165,9 +165,15 @@ def constraint(document: Document) -> Iterator[Finding]:
         kl, tokens = last(curves, "objective/kl"), last(curves, "completions/mean_length")
         course = trend(curves.get(reward_name(curves), []))
         pull, spread = _pull(config, curves)
-        if kl is None or not tokens or course is None or course.rose() or pull < TIGHT * spread:
+        if (
+            kl is None
+            or not tokens
+            or course is None
+            or course.rose(errors=HINT)
+            or pull < TIGHT * spread
+        ):
             continue
-        if kl / tokens < KL_HELD:
+        if kl / tokens < KL_HELD and not hinted(curves, course):
             yield Finding(
                 "kl_over_constrained",
                 "problem",
