@@ -5,10 +5,11 @@ lines, a finding must stand in two checks in a row, and what is a verdict on a w
 most of it is done. What can only be seen in the first step is said at once.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-from accord.evaluation.document import POINTS, numbers
+from accord.evaluation.document import POINTS, SKIPPED, numbers
 from accord.evaluation.findings import findings
 
 FIRST_LINES = 10
@@ -64,10 +65,15 @@ class Watch:
                 # every second, the first and the last kept
                 self._curves[metric] = [*points[:-1:2], points[-1]]
         self._lines += 1
-        if self._lines < self._next and "skipped_rows" not in line:
+        waits = self._lines < self._next and SKIPPED not in line
+        if waits or self._next == sys.maxsize:
             return []
         self._next = self._lines + max(LEAST, round(GROWTH * self._lines))
-        return self._check(line)
+        try:
+            return self._check(line)
+        except Exception as error:
+            self._next = sys.maxsize
+            return [f"the diagnosis stopped at step {line['step']:,}: {error!r}"]
 
     def _check(self, line: Mapping[str, Any]) -> list[str]:
         document = {"stages": self._stages, "curves": {self._name: self._curves}}

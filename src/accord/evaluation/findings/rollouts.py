@@ -93,7 +93,7 @@ def movement(document: Document) -> Iterator[Finding]:
 
 
 def hinted(curves: Curves, course: Trend) -> bool:
-    """Whether the reward may have risen: too little is known, or it grew, to say that it did not."""
+    """Whether the reward may have risen, so that nobody can say that it did not."""
     rise, spread = course.means[-1] - course.means[0], last(curves, "reward_std")
     large = spread is not None and 0 < HINT_SPREAD * spread < rise
     return large or rise > HINT * course.error

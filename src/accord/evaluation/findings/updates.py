@@ -165,13 +165,7 @@ def constraint(document: Document) -> Iterator[Finding]:
         kl, tokens = last(curves, "objective/kl"), last(curves, "completions/mean_length")
         course = trend(curves.get(reward_name(curves), []))
         pull, spread = _pull(config, curves)
-        if (
-            kl is None
-            or not tokens
-            or course is None
-            or course.rose(errors=HINT)
-            or pull < TIGHT * spread
-        ):
+        if kl is None or not tokens or course is None or pull < TIGHT * spread:
             continue
         if kl / tokens < KL_HELD and not hinted(curves, course):
             yield Finding(
