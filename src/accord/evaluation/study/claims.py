@@ -1,0 +1,181 @@
+"""A sentence for every comparison of a study: by how much, how sure, and due to what."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import combinations
+from typing import Any, Literal
+
+from accord.errors import AccordError
+from accord.evaluation.findings.finding import plain, signed
+from accord.evaluation.study.crossed import Crossed, crossed
+from accord.evaluation.study.factors import Contrast, factors
+from accord.evaluation.study.holm import LEVEL, holm
+from accord.evaluation.study.table import Scores
+
+Family = Literal["policies", "variants", "confounded"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One comparison and what may be said of it.
+
+    Args:
+        family: `policies`: policy − reference within a variant; `variants`: a policy between two
+            variants; `confounded`: the same where both training and evaluation changed.
+        after: What the other is subtracted from.
+        before: What is subtracted.
+        context: The variant of a comparison of policies, the policy of one of variants.
+        scorer: What was measured.
+        result: Difference, interval and p-value.
+        p_holm: After Holm's correction over the family.
+        comparisons: Members of the family.
+        contrast: Between variants, what differs.
+    """
+
+    family: Family
+    after: str
+    before: str
+    context: str
+    scorer: str
+    result: Crossed
+    p_holm: float = 1.0
+    comparisons: int = 1
+    contrast: Contrast | None = None
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the difference is told from 0 after correction."""
+        return self.p_holm <= LEVEL
+
+    @property
+    def causal(self) -> bool:
+        """Whether it is the effect of the one key, or the one side, in which variants differ."""
+        side = self.contrast.side if self.contrast else ""
+        return self.distinguishable and bool(side) and not self._one_run_each(side)
+
+    def _one_run_each(self, side: str) -> bool:
+        return side == "training" and self.result.seeds == 1
+
+    @property
+    def sentence(self) -> str:
+        """The claim in words, with its numbers."""
+        about = f"{self.context}: " if self.context else ""
+        about += f"{self.after} − {self.before} in {self.scorer}"
+        if self.distinguishable:
+            text = f"{about} = {estimate(self.result)}, {self._evidence()}"
+        else:
+            numbers = f"{estimate(self.result)}, {self._evidence()}"
+            text = f"{about}: not distinguishable ({numbers})"
+        if self.contrast:
+            text += f"; {self.contrast.sentence}"
+            if self._one_run_each(self.contrast.side):
+                text += "; of one run each: the effect is not told from the luck of a run"
+        return text
+
+    def _evidence(self) -> str:
+        seeds = "1 seed" if self.result.seeds == 1 else f"{self.result.seeds} seeds"
+        text = f"{seeds} × {self.result.interval.n} prompts, {_p(self.p_holm)}"
+        if self.comparisons > 1:
+            text += f" after Holm over {self.comparisons} comparisons"
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        """The claim as plain values."""
+        return {
+            "family": self.family,
+            "after": self.after,
+            "before": self.before,
+            "context": self.context,
+            "scorer": self.scorer,
+            "difference": self.result.interval.mean,
+            "ci95": [self.result.interval.low, self.result.interval.high],
+            "seeds": self.result.seeds,
+            "n": self.result.interval.n,
+            "p": self.result.p,
+            "p_holm": self.p_holm,
+            "comparisons": self.comparisons,
+            "distinguishable": self.distinguishable,
+            "causal": self.causal,
+            "keys": list(self.contrast.keys) if self.contrast else [],
+            "sentence": self.sentence,
+        }
+
+
+def claims(scores: Scores, resamples: int, seed: int) -> list[Claim]:
+    """Every comparison that a study allows, each family corrected by Holm.
+
+    A policy that no changed key reaches is not compared between the two variants: its runs are the
+    same. Comparisons in which training and evaluation changed together are corrected apart.
+
+    Args:
+        scores: Of `table`.
+        resamples: Bootstrap replications.
+        seed: Of the bootstrap; all comparisons draw the same prompts and seeds.
+    """
+    found = [*_of_policies(scores, resamples, seed), *_of_variants(scores, resamples, seed)]
+    adjusted: dict[int, Claim] = {}
+    for family in ("policies", "variants", "confounded"):
+        members = [i for i, claim in enumerate(found) if claim.family == family]
+        p_values = holm([found[i].result.p for i in members])
+        for i, p in zip(members, p_values, strict=True):
+            adjusted[i] = replace(found[i], p_holm=p, comparisons=len(members))
+    return [adjusted[i] for i in range(len(found))]
+
+
+def estimate(result: Crossed) -> str:
+    """A mean and its interval, such as `+0.42 [0.31, 0.53]`, to two figures of the half width."""
+    interval = result.interval
+    half = (interval.high - interval.low) / 2
+    digits = min(6, max(2, 1 - math.floor(math.log10(half)))) if half > 0 else 2
+    low, high = plain(interval.low, digits), plain(interval.high, digits)
+    return f"{signed(interval.mean, digits)} [{low}, {high}]"
+
+
+def _of_policies(scores: Scores, resamples: int, seed: int) -> list[Claim]:
+    found = []
+    for variant, policies in scores.values.items():
+        reference = scores.references[variant]
+        context = variant if len(scores.values) > 1 else ""
+        for policy, scorer in _pairs([p for p in policies if p != reference], scores.scorers):
+            difference = policies[policy][scorer] - policies[reference][scorer]
+            result = crossed(difference, resamples, seed)
+            found.append(Claim("policies", policy, reference, context, scorer, result))
+    return found
+
+
+def _of_variants(scores: Scores, resamples: int, seed: int) -> list[Claim]:
+    contrasts = cache(lambda policy, scorer: factors(scores.settings, policy, scorer))
+    found = []
+    for before, after in combinations(scores.values, 2):
+        seeds = scores.shared_seeds(before, after)
+        if not seeds:
+            raise AccordError(
+                f"'{before}' and '{after}' share no seed, so their runs cannot be paired.",
+                "seeds",
+                "run every variant with the same seeds",
+            )
+        policies = [p for p in scores.values[before] if p in scores.values[after]]
+        for policy, scorer in _pairs(policies, scores.scorers):
+            contrast = contrasts(policy, scorer)[before, after]
+            if contrast.verdict == "nothing":
+                continue
+            ours, theirs = (scores.of(v, policy, scorer, seeds) for v in (after, before))
+            result = crossed(ours - theirs, resamples, seed)
+            family: Family = "confounded" if contrast.verdict == "confounded" else "variants"
+            found.append(Claim(family, after, before, policy, scorer, result, contrast=contrast))
+    return found
+
+
+def _pairs(policies: Sequence[str], scorers: Sequence[str]) -> list[tuple[str, str]]:
+    return [(policy, scorer) for policy in policies for scorer in scorers]
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {plain(value, 3)}"
+
+
+def by_family(found: Sequence[Claim]) -> Mapping[str, int]:
+    """How many comparisons each family has."""
+    return {claim.family: claim.comparisons for claim in found}

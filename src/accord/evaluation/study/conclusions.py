@@ -1,0 +1,69 @@
+"""Which conclusions a study's design allows, whatever its numbers turn out to be."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from accord.evaluation.study.factors import Contrast
+
+Contrasts = Mapping[tuple[str, str], Contrast]
+
+
+def conclusions(contrasts: Contrasts) -> dict[str, list[str]]:
+    """What can and what cannot be concluded, as sentences.
+
+    Two variants that change training and evaluation at once are refused as evidence of an effect
+    of training. Where a third variant has the training of the one and the evaluation of the other,
+    it tells the two apart, and is named.
+
+    Args:
+        contrasts: Of `factors`.
+    """
+    can, cannot = [], []
+    for contrast in contrasts.values():
+        pair = f"{contrast.after} − {contrast.before}"
+        if contrast.verdict == "isolated":
+            can.append(f"{pair} {contrast.sentence}.")
+        elif contrast.verdict == "together":
+            can.append(f"{pair} shows the effect of {contrast.side} as a whole.")
+            cannot.append(f"{pair} is {contrast.sentence}.")
+        elif contrast.verdict == "confounded":
+            cannot.append(f"{pair} is {contrast.sentence}; {_remedy(contrast, contrasts)}.")
+        else:
+            cannot.append(f"{pair}: the two are the same recipe; {contrast.sentence}.")
+    return {"can": can, "cannot": cannot}
+
+
+def separated_by(contrast: Contrast, contrasts: Contrasts) -> list[tuple[str, str, str]]:
+    """Variants between the two: (name, what changes up to it, what changes after it)."""
+    sides: dict[tuple[str, str], str] = {}
+    for (one, other), between in contrasts.items():
+        sides[one, other] = sides[other, one] = between.side
+    found = []
+    for name in dict.fromkeys(variant for pair in contrasts for variant in pair):
+        up_to = sides.get((contrast.before, name), "")
+        beyond = sides.get((name, contrast.after), "")
+        if up_to and beyond and up_to != beyond:
+            found.append((name, up_to, beyond))
+    return found
+
+
+def _remedy(contrast: Contrast, contrasts: Contrasts) -> str:
+    between = separated_by(contrast, contrasts)
+    if not between:
+        return (
+            "a variant with the training of the one and the evaluation of the other would "
+            "tell them apart"
+        )
+    told = [
+        f"{name} tells them apart ({up_to} from {contrast.before}, {beyond} to {contrast.after})"
+        for name, up_to, beyond in between
+    ]
+    return " and ".join(told)
+
+
+def factors_json(contrasts: Contrasts) -> dict[str, Any]:
+    """The contrasts and what they allow, as plain values."""
+    return {
+        "contrasts": [contrast.to_json() for contrast in contrasts.values()],
+        **conclusions(contrasts),
+    }
