@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         reward,
         run,
         sft,
+        study,
         tokenizer,
     )
     from accord.pipeline.generate import generate, load
@@ -46,6 +47,7 @@ __all__ = [
     "reward",
     "run",
     "sft",
+    "study",
     "tokenizer",
 ]
 
@@ -57,7 +59,7 @@ _HOMES = {
     "merge": "accord.pipeline.merge",
     **dict.fromkeys(
         (
-            *("run", "tokenizer", "pretrain", "sft", "dpo", "evaluate"),
+            *("run", "study", "tokenizer", "pretrain", "sft", "dpo", "evaluate"),
             *("reward", "ppo", "grpo", "online"),
         ),
         "accord.pipeline.api",

@@ -13,7 +13,7 @@ from accord.train.interrupt import Interrupted
 
 COMMANDS = [
     "run", "tokenizer", "pretrain", "sft", "dpo", "evaluate",
-    "generate", "schema", "report", "doctor", "data", "explain", "merge",
+    "generate", "schema", "report", "doctor", "data", "explain", "merge", "study",
 ]  # fmt: skip
 
 RECIPE = """\

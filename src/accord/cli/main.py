@@ -13,7 +13,17 @@ from typing import Annotated
 
 import typer
 
-from accord.cli import checks, data, explain, generating, importing, merge, policies, stages
+from accord.cli import (
+    checks,
+    data,
+    explain,
+    generating,
+    importing,
+    merge,
+    policies,
+    stages,
+    study,
+)
 from accord.errors import AccordError
 
 MISTAKE, INTERRUPTED, STOPPED = 2, 75, 130
@@ -40,6 +50,7 @@ def _options(
 
 
 stages.register(app)
+study.register(app)
 policies.register(app)
 generating.register(app)
 importing.register(app)

@@ -35,6 +35,8 @@ class TokenizerStage(Strict):
     """Token that fills up batches elsewhere; it is never drawn and is not the end token."""
     chat_template: ChatTemplate = "plain"
     """Template that conversations are rendered with; its control tokens join the vocabulary."""
+    seed: int | None = None
+    """Seed that a source's `fraction` is drawn with; none: the recipe's."""
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""

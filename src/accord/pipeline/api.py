@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from accord.config.recipe import Recipe
+from accord.config.study import load_study
 from accord.pipeline import run as runner
+from accord.pipeline import study as studies
 from accord.pipeline.execute import Setting
 from accord.pipeline.single import data_sources, evaluation, reward_terms, stage_settings
 
@@ -25,6 +27,24 @@ def run(
     """
     setting = Setting(recipe.seed, ranks=ranks)
     return runner.run(recipe, None if out is None else Path(out), stage, setting)
+
+
+def study(
+    file: str | Path,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    memory: int | None = None,
+) -> Path:
+    """Run a study's variants with all its seeds and compare them; gives the study's folder.
+
+    Args:
+        file: Its YAML file.
+        out: None: `runs/<study name>`.
+        workers: Processes at a time; none: one a core.
+        memory: Bytes that all of them may hold; none: 80 % of what is available.
+    """
+    setting = studies.StudySetting(workers, memory)
+    return studies.run(load_study(file), None if out is None else Path(out), setting)
 
 
 def tokenizer(data: Paths, out: str | Path, **settings: Any) -> Path:

@@ -16,7 +16,12 @@ from accord.errors import AccordError
 from accord.pipeline import machine
 from accord.pipeline.artifacts import Artifact
 from accord.pipeline.files import write_text
-from accord.pipeline.fingerprint import data_hashes, fingerprint, input_fingerprint
+from accord.pipeline.fingerprint import (
+    data_hashes,
+    fingerprint,
+    input_fingerprint,
+    stage_seed,
+)
 
 T = TypeVar("T")
 
@@ -99,7 +104,7 @@ def execute(task: Task, setting: Setting) -> bool:
         setting.console.print(f"[bold]{task.name}[/]  reused", highlight=False)
         return False
     inputs = on_first(lambda: {name: _folder(name, task) for name in task.config.inputs()})
-    module, seed = setting.modules[task.config.kind], _seed(task, setting)
+    module, seed = setting.modules[task.config.kind], stage_seed(task.config, setting.seed)
     work = partial(run_stage, task, module, inputs, seed, setting.base)
     _on_ranks(work, task.config.kind, setting)
     on_first(lambda: _finish(artifact, _record(task, setting, origins), task.config.kind))
@@ -165,7 +170,7 @@ def _begin(artifact: Artifact, task: Task, setting: Setting) -> dict[str, Any] |
     """Make the folder ready and give the hashes of what goes in; none if the result stands."""
     inputs = _input_marks(task)
     data = data_hashes(task.config, setting.base, task.name)
-    mark = fingerprint(task.config, _seed(task, setting), inputs, data)
+    mark = fingerprint(task.config, stage_seed(task.config, setting.seed), inputs, data)
     if artifact.stands(mark):
         return None
     for name in task.config.inputs():
@@ -174,11 +179,6 @@ def _begin(artifact: Artifact, task: Task, setting: Setting) -> dict[str, Any] |
             raise AccordError(what, f"stages.{task.name}", "give another folder as --out")
     artifact.begin(mark)
     return {"inputs": inputs, "data": data}
-
-
-def _seed(task: Task, setting: Setting) -> int:
-    own = getattr(task.config, "seed", None)
-    return setting.seed if own is None else own
 
 
 def _input_marks(task: Task) -> dict[str, str]:
@@ -216,7 +216,7 @@ def _record(task: Task, setting: Setting, origins: Mapping[str, Any]) -> dict[st
         "name": task.name,
         "kind": task.config.kind,
         "config": task.config.model_dump(mode="json", by_alias=True),
-        "seed": _seed(task, setting),
+        "seed": stage_seed(task.config, setting.seed),
         "ranks": max(setting.ranks, world()),
         "versions": machine.versions(),
         "git_revision": machine.git_revision(setting.base),

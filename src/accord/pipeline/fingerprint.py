@@ -52,6 +52,12 @@ def fingerprint(
     return hash_json({**parts, "inputs": dict(inputs), "data": dict(data)})
 
 
+def stage_seed(config: StageConfig, seed: int) -> int:
+    """The seed a stage draws from: its own, or else the recipe's."""
+    own = getattr(config, "seed", None)
+    return seed if own is None else own
+
+
 def input_fingerprint(name: str) -> str:
     """Fingerprint of an input that is no stage: a hub name as it is, a folder by its content."""
     if name.startswith(HUB):
