@@ -39,7 +39,7 @@ def test_plain_json_with_every_part():
     average = document["averages"]["base"]["grpo"]["length"]
     assert (average["mean"], average["n"], average["seeds"]) == (3.0, 3, 2)
     assert average["per_seed"] == [2.0, 4.0]
-    assert len(document["claims"]) == 4 and len(document["limits"]) == 1
+    assert len(document["claims"]) == 6 and len(document["limits"]) == 1
 
 
 def test_deltas_by_hand():

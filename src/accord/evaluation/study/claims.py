@@ -1,10 +1,10 @@
 """A sentence for every comparison of a study: by how much, how sure, and due to what."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, Literal
 
 from accord.errors import AccordError
@@ -14,7 +14,11 @@ from accord.evaluation.study.factors import Contrast, factors
 from accord.evaluation.study.holm import LEVEL, holm
 from accord.evaluation.study.table import Scores
 
-Family = Literal["policies", "variants", "confounded"]
+FAMILIES = ("policies", "methods", "variants", "confounded")
+Family = Literal["policies", "methods", "variants", "confounded"]
+
+Between = Callable[[str, str], Mapping[tuple[str, str], Contrast]]
+"""Policy and scorer to the contrast of every two variants."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,9 @@ class Claim:
     """One comparison and what may be said of it.
 
     Args:
-        family: `policies`: policy − reference within a variant; `variants`: a policy between two
-            variants; `confounded`: the same where both training and evaluation changed.
+        family: `policies`: policy − reference within a variant; `methods`: two policies that
+            both are not the reference; `variants`: a policy between two variants; `confounded`:
+            the same where both training and evaluation changed.
         after: What the other is subtracted from.
         before: What is subtracted.
         context: The variant of a comparison of policies, the policy of one of variants.
@@ -106,17 +111,22 @@ class Claim:
 def claims(scores: Scores, resamples: int, seed: int) -> list[Claim]:
     """Every comparison that a study allows, each family corrected by Holm.
 
-    A policy that no changed key reaches is not compared between the two variants: its runs are the
-    same. Comparisons in which training and evaluation changed together are corrected apart.
+    Where no key that differs between two variants reaches what is compared, their runs are the
+    same: they are not compared, and what else is compared with them stands once, under the first.
+    Comparisons in which training and evaluation changed together are corrected apart.
 
     Args:
         scores: Of `table`.
         resamples: Bootstrap replications.
         seed: Of the bootstrap; all comparisons draw the same prompts and seeds.
     """
-    found = [*_of_policies(scores, resamples, seed), *_of_variants(scores, resamples, seed)]
+    between = cache(lambda policy, scorer: factors(scores.settings, policy, scorer))
+    found = [
+        *_of_policies(scores, between, resamples, seed),
+        *_of_variants(scores, between, resamples, seed),
+    ]
     adjusted: dict[int, Claim] = {}
-    for family in ("policies", "variants", "confounded"):
+    for family in FAMILIES:
         members = [i for i, claim in enumerate(found) if claim.family == family]
         p_values = holm([found[i].result.p for i in members])
         for i, p in zip(members, p_values, strict=True):
@@ -133,34 +143,33 @@ def estimate(result: Crossed) -> str:
     return f"{signed(interval.mean, digits)} [{low}, {high}]"
 
 
-def _of_policies(scores: Scores, resamples: int, seed: int) -> list[Claim]:
+def _of_policies(scores: Scores, between: Between, resamples: int, seed: int) -> list[Claim]:
     found = []
     for variant, policies in scores.values.items():
         reference = scores.references[variant]
         context = variant if len(scores.values) > 1 else ""
-        for policy, scorer in _pairs([p for p in policies if p != reference], scores.scorers):
-            difference = policies[policy][scorer] - policies[reference][scorer]
-            result = crossed(difference, resamples, seed)
-            found.append(Claim("policies", policy, reference, context, scorer, result))
+        others = [policy for policy in policies if policy != reference]
+        for before, after in [*((reference, p) for p in others), *combinations(others, 2)]:
+            family: Family = "policies" if before == reference else "methods"
+            for scorer in scores.scorers:
+                if variant not in _distinct(scores, between, (before, after), scorer):
+                    continue
+                difference = policies[after][scorer] - policies[before][scorer]
+                result = crossed(difference, resamples, seed)
+                found.append(Claim(family, after, before, context, scorer, result))
     return found
 
 
-def _of_variants(scores: Scores, resamples: int, seed: int) -> list[Claim]:
-    contrasts = cache(lambda policy, scorer: factors(scores.settings, policy, scorer))
+def _of_variants(scores: Scores, between: Between, resamples: int, seed: int) -> list[Claim]:
     found = []
-    for before, after in combinations(scores.values, 2):
-        seeds = scores.shared_seeds(before, after)
-        if not seeds:
-            raise AccordError(
-                f"'{before}' and '{after}' share no seed, so their runs cannot be paired.",
-                "seeds",
-                "run every variant with the same seeds",
-            )
-        policies = [p for p in scores.values[before] if p in scores.values[after]]
-        for policy, scorer in _pairs(policies, scores.scorers):
-            contrast = contrasts(policy, scorer)[before, after]
-            if contrast.verdict == "nothing":
+    every = dict.fromkeys(policy for policies in scores.values.values() for policy in policies)
+    for policy, scorer in product(every, scores.scorers):
+        variants = _distinct(scores, between, (policy,), scorer)
+        for before, after in combinations(variants, 2):
+            contrast = between(policy, scorer)[before, after]
+            if contrast.verdict == "nothing":  # the same runs under other seeds
                 continue
+            seeds = _shared(scores, before, after)
             ours, theirs = (scores.of(v, policy, scorer, seeds) for v in (after, before))
             result = crossed(ours - theirs, resamples, seed)
             family: Family = "confounded" if contrast.verdict == "confounded" else "variants"
@@ -168,8 +177,30 @@ def _of_variants(scores: Scores, resamples: int, seed: int) -> list[Claim]:
     return found
 
 
-def _pairs(policies: Sequence[str], scorers: Sequence[str]) -> list[tuple[str, str]]:
-    return [(policy, scorer) for policy in policies for scorer in scorers]
+def _distinct(scores: Scores, between: Between, policies: Sequence[str], scorer: str) -> list[str]:
+    """Variants that have these policies, without those whose runs are an earlier one's."""
+    kept: list[str] = []
+    for variant in scores.values:
+        same = (
+            earlier
+            for earlier in kept
+            if scores.seeds[earlier] == scores.seeds[variant]
+            and all(between(p, scorer)[earlier, variant].verdict == "nothing" for p in policies)
+        )
+        if all(p in scores.values[variant] for p in policies) and next(same, None) is None:
+            kept.append(variant)
+    return kept
+
+
+def _shared(scores: Scores, before: str, after: str) -> tuple[int, ...]:
+    seeds = scores.shared_seeds(before, after)
+    if not seeds:
+        raise AccordError(
+            f"'{before}' and '{after}' share no seed, so their runs cannot be paired.",
+            "seeds",
+            "run every variant with the same seeds",
+        )
+    return seeds
 
 
 def _p(value: float) -> str:
