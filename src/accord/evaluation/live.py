@@ -5,7 +5,6 @@ lines, a finding must stand in two checks in a row, and what is a verdict on a w
 most of it is done. What can only be seen in the first step is said at once.
 """
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +50,7 @@ class Watch:
         self._lines = self._next = 0
         self._stood: frozenset[str] = frozenset()
         self._said: set[str] = set()
+        self._broken = False
 
     def see(self, line: Mapping[str, Any]) -> list[str]:
         """What is new to be said after this line: a sentence a finding, with step and remedy.
@@ -65,14 +65,14 @@ class Watch:
                 # every second, the first and the last kept
                 self._curves[metric] = [*points[:-1:2], points[-1]]
         self._lines += 1
-        waits = self._lines < self._next and SKIPPED not in line
-        if waits or self._next == sys.maxsize:
+        due = self._lines >= self._next or SKIPPED in line or self._share(line) >= 1
+        if not due or self._broken:
             return []
         self._next = self._lines + max(LEAST, round(GROWTH * self._lines))
         try:
             return self._check(line)
         except Exception as error:
-            self._next = sys.maxsize
+            self._broken = True
             return [f"the diagnosis stopped at step {line['step']:,}: {error!r}"]
 
     def _check(self, line: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ from accord.stages.records import stage_rows, write_record
 from accord.stages.rollouts import Asked, Measure, Rollouts
 from accord.stages.sources import steps_of
 from accord.stages.steps import Step
+from accord.stages.training import watch_of
 from accord.text.chat import stop_ids
 from accord.text.tokenizer import Tokenizer
 from accord.train import Trainer, current_ranks
@@ -161,6 +162,7 @@ def train_policy(
         unit="prompts",
         steps_per_epoch=rollout.iterations * prompts / config.batch_size,
         fingerprint=mark,
+        watch=watch_of(config, context),
     )
     trainer.fit()
     return trainer

@@ -8,6 +8,7 @@ from torch import nn
 from accord.config.train import TrainConfig
 from accord.data.order import Order
 from accord.data.packing import Example
+from accord.evaluation.live import Watch
 from accord.model.decoder import Decoder
 from accord.objectives.loss import Loss
 from accord.stages.context import StageContext
@@ -16,6 +17,13 @@ from accord.stages.steps import Step
 from accord.train import Trainer
 from accord.train.loop import Unit
 from accord.train.microbatch import Source
+from accord.train.shows import Watcher
+
+
+def watch_of(config: TrainConfig, context: StageContext) -> Watcher:
+    """Says what goes wrong while the stage trains, each finding once."""
+    settings = config.model_dump(mode="json", by_alias=True)
+    return Watch(settings["kind"], settings, context.name).see
 
 
 class Ordered(Source, Protocol):
@@ -75,6 +83,7 @@ def fit(
         unit=unit,
         steps_per_epoch=source.order.rows / source.order.batch_size,
         fingerprint=fingerprint,
+        watch=watch_of(config, context),
     )
     trainer.fit()
     return trainer

@@ -10,7 +10,7 @@ same bytes.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +27,6 @@ from accord.train.memory import keep_freed_memory
 from accord.train.metrics import (
     RunLog,
     Sums,
-    TensorBoard,
     Window,
     means,
     peak_memory_bytes,
@@ -44,7 +43,6 @@ from accord.train.microbatch import (
 from accord.train.optim import Optimizer
 from accord.train.parallel import current_ranks
 from accord.train.precision import DTYPES, Weights
-from accord.train.progress import Display, display
 from accord.train.resume import (
     Cursor,
     load_state,
@@ -54,6 +52,7 @@ from accord.train.resume import (
     under,
 )
 from accord.train.schedule import factor
+from accord.train.shows import Show, Watcher, open_shows, watching
 from accord.train.skipping import skip
 
 Unit = Literal["tokens", "pairs", "responses", "groups", "prompts"]
@@ -99,6 +98,7 @@ class Trainer:
         steps_per_epoch: For the `epoch` in the log; none: from config.epochs, if that is set.
         fingerprint: Of whatever else the run depends on (data, starting model): a checkpoint of
             another is refused.
+        watch: Gets the log's lines on the first rank; what it says is printed as warnings.
 
     Raises:
         AccordError: batch_size is not a multiple of the ranks; a tracker is not installed.
@@ -117,10 +117,11 @@ class Trainer:
         unit: Unit = "tokens",
         steps_per_epoch: float | None = None,
         fingerprint: str = "",
+        watch: Watcher | None = None,
     ) -> None:
         self._source, self._evaluate, self._config = source, evaluate, config
         self._collector = source if isinstance(source, Collector) else None
-        self._folder, self._unit = folder, unit
+        self._folder, self._unit, self._watch = folder, unit, watch
         self._ranks = ranks = current_ranks()
         keep_freed_memory()
         shown = console or Console(stderr=True)
@@ -157,9 +158,7 @@ class Trainer:
         with ExitStack() as stack:
             stop = stack.enter_context(stop_request())
             stack.enter_context(wrapped(self._blocks, self._config, self._warn))
-            shows: list[Callable[[int, Mapping[str, Any]], None]] = []
-            if self._ranks.rank == 0:
-                shows = self._open_displays(stack)
+            shows = self._open_shows(stack) if self._ranks.rank == 0 else []
             while cursor.step < steps:
                 stopped = self._take_step(lambda: stop.asked, shows)
                 # after the last step too: what comes next may take hours
@@ -185,15 +184,12 @@ class Trainer:
         state = self.export_state()
         self._ranks.on_first(lambda: save(state))
 
-    def _open_displays(self, stack: ExitStack) -> list[Callable[[int, Mapping[str, Any]], None]]:
-        step = self._cursor.step
-        shown: Display = display(self._console, self._folder.name, step, self._source.steps)
-        displays = [stack.enter_context(shown).update]
-        if "tensorboard" in self._config.trackers:
-            board = TensorBoard(self._folder / "accord" / "tensorboard", step)
-            stack.callback(board.close)
-            displays.append(board.log)
-        return displays
+    def _open_shows(self, stack: ExitStack) -> list[Show]:
+        steps = self._cursor.step, self._source.steps
+        shows = open_shows(stack, self._console, self._folder, steps, self._config.trackers)
+        if self._watch is not None:
+            shows.append(watching(self._watch, self._log, self._warn))
+        return shows
 
     def _resume(self) -> int | None:
         """Load the newest good checkpoint, cut the log back to it, and return its step."""
@@ -222,9 +218,7 @@ class Trainer:
         size = 4 * sum(shape.numel() for shape in self._weights.shapes.values())
         self._store.check_space(4 * size)
 
-    def _take_step(
-        self, stop: Callable[[], bool], shows: list[Callable[[int, Mapping[str, Any]], None]]
-    ) -> bool:
+    def _take_step(self, stop: Callable[[], bool], shows: Sequence[Show]) -> bool:
         """One step with what follows it (evaluation, log, checkpoint); true if asked to stop."""
         config, cursor, total = self._config, self._cursor, self._source.steps
         began = time.monotonic()
