@@ -30,6 +30,7 @@ COARSER = 5.0
 """Times these bounds in bf16, where policy and reference round differently."""
 SEPARATE = 1.5
 """Times that one side of the pairs is less likely than the other under the starting model."""
+TINY = 1e-6
 AT_ONCE, ALL_RIGHT = 0.90, 0.98
 """Pair accuracy in the first fifth of the steps, and in the last steps."""
 
@@ -182,7 +183,7 @@ def format_only(document: Document) -> Iterator[Finding]:
 def _began(points: Sequence[Sequence[float]]) -> float | None:
     """Mean of the first tenth; none where it is no log-probability."""
     value = mean(points[: max(1, len(points) // 10)]) if points else 0.0
-    return value if value < 0 else None
+    return value if value < -TINY else None
 
 
 def _at_start(curves: Curves, metric: str) -> float | None:

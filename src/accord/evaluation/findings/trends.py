@@ -51,7 +51,7 @@ def trend(points: Sequence[Sequence[float]]) -> Trend | None:
     cuts = [len(points) * i // PARTS for i in range(PARTS + 1)]
     parts = [points[a:b] for a, b in pairwise(cuts)]
     values = [value for _, value in points]
-    variance = sum((b - a) ** 2 for a, b in pairwise(values)) / (2 * (len(values) - 1))
+    variance = sum((b - a) * (b - a) for a, b in pairwise(values)) / (2 * (len(values) - 1))
     return Trend(
         tuple(sum(value for _, value in part) / len(part) for part in parts),
         tuple(int(part[len(part) // 2][0]) for part in parts),
@@ -68,7 +68,8 @@ def correlation(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> f
     mean_a = sum(x for x, _ in pairs) / len(pairs)
     mean_b = sum(y for _, y in pairs) / len(pairs)
     spread = math.sqrt(
-        sum((x - mean_a) ** 2 for x, _ in pairs) * sum((y - mean_b) ** 2 for _, y in pairs)
+        sum((x - mean_a) * (x - mean_a) for x, _ in pairs)
+        * sum((y - mean_b) * (y - mean_b) for _, y in pairs)
     )
     product = sum((x - mean_a) * (y - mean_b) for x, y in pairs)
     return product / spread if spread else None
