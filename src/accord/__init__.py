@@ -29,11 +29,13 @@ if TYPE_CHECKING:
         study,
         tokenizer,
     )
+    from accord.pipeline.audit import audit
     from accord.pipeline.generate import generate, load
     from accord.pipeline.merge import merge
 
 __all__ = [
     "AccordError",
+    "audit",
     "dpo",
     "evaluate",
     "generate",
@@ -56,6 +58,7 @@ _HOMES = {
     "load_recipe": "accord.config.load",
     "load": "accord.pipeline.generate",
     "generate": "accord.pipeline.generate",
+    "audit": "accord.pipeline.audit",
     "merge": "accord.pipeline.merge",
     **dict.fromkeys(
         (

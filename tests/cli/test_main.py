@@ -13,7 +13,7 @@ from accord.train.interrupt import Interrupted
 
 COMMANDS = [
     "run", "tokenizer", "pretrain", "sft", "dpo", "evaluate",
-    "generate", "schema", "report", "doctor", "data", "explain", "merge", "study",
+    "generate", "schema", "report", "doctor", "data", "explain", "merge", "study", "audit",
 ]  # fmt: skip
 
 RECIPE = """\
@@ -87,6 +87,8 @@ def test_every_command_explains_itself(accord, command):
         (["generate", "--model", ".", "--prompt", "x", "--temperature", "-1"], "at least 0"),
         (["report", "."], "the folder holds no report.json"),
         (["data", "check", "gone.jsonl"], "gone.jsonl"),
+        (["study", "recipe.yaml"], "this is a recipe, not a study"),
+        (["study", "recipe.yaml", "--memory", "lots"], "'lots' is not a size of memory"),
     ],
 )
 def test_a_mistake_is_one_screen_and_code_2(home, accord, words, said):

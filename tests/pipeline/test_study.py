@@ -21,7 +21,12 @@ from accord.pipeline.artifacts import Artifact
 from accord.pipeline.execute import MODULES
 from accord.pipeline.lock import locked
 
-STAGES = """\
+RECIPE = """\
+name: toy
+stages:
+  tokenizer: {kind: tokenizer, data: [{source: a.txt}]}
+  sft: {kind: pretrain, tokenizer: tokenizer, steps: 3, data: [{source: a.txt}]}
+  dpo: {kind: preference, from: sft, steps: 5, data: [{source: b.jsonl}]}
   report: {kind: evaluate, reference: sft, policies: [sft, dpo], prompts: {texts: [hi]}}
 """
 
@@ -32,8 +37,7 @@ def lab(home, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     # Toys measure nothing; test_study_real compares what real stages measured.
     monkeypatch.setattr(study, "_report", lambda laid, console: (laid.out / "over").touch())
-    recipe = home / "recipe.yaml"
-    recipe.write_text(recipe.read_text() + STAGES)
+    (home / "recipe.yaml").write_text(RECIPE)
     return home
 
 
@@ -66,13 +70,13 @@ BETA = {**PLAIN, "beta": {"dpo.beta": 0.3}}
 
 def test_shared_stages_run_once_and_only_what_is_new_runs_later(go, lab, calls):
     out = go(BETA, [1])
-    assert counts(calls()) == {"base": 1, "dpo": 2, "report": 2, "sft": 1, "tokenizer": 1}
+    assert counts(calls()) == {"dpo": 2, "report": 2, "sft": 1, "tokenizer": 1}
     go(BETA, [1])
     assert calls() == []
     go({**BETA, "slow": {"sft.lr": 1e-5}}, [1])
     assert counts(calls()) == {"dpo": 1, "report": 1, "sft": 1}
     go(BETA, [1, 2])
-    assert counts(calls()) == {"base": 1, "dpo": 2, "report": 2, "sft": 1, "tokenizer": 1}
+    assert counts(calls()) == {"dpo": 2, "report": 2, "sft": 1, "tokenizer": 1}
     cells = json.loads((out / "study.json").read_text())["cells"]
     assert [(cell["variant"], cell["seed"]) for cell in cells] == [
         ("plain", 1), ("beta", 1), ("plain", 2), ("beta", 2),
@@ -85,22 +89,14 @@ def test_shared_stages_run_once_and_only_what_is_new_runs_later(go, lab, calls):
     assert cells[1]["settings"] == ["dpo.beta=0.3"]
 
 
-def test_a_stage_with_its_own_seed_is_shared_across_seeds(go, lab, calls):
-    recipe = lab / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace("kind: tokenizer,", "kind: tokenizer, seed: 1,"))
-    go({"pinned": {"base.seed": 1}}, [1, 2])
-    ran = counts(calls())
-    assert ran == {"base": 1, "dpo": 2, "report": 2, "sft": 2, "tokenizer": 1}
-
-
 def test_a_failed_stage_leaves_out_what_needs_it_and_the_rest_ends(go, lab, calls, monkeypatch):
     monkeypatch.setenv("STUDY_FAILS", "dpo=2")
     with pytest.raises(AccordError) as caught:
         go(PLAIN, [1, 2])
-    assert counts(calls()) == {"base": 2, "dpo": 1, "report": 1, "sft": 2, "tokenizer": 2}
+    assert counts(calls()) == {"dpo": 1, "report": 1, "sft": 2, "tokenizer": 2}
     text = str(caught.value)
     assert not (lab / "runs/lab/over").exists()
-    assert "1 of the study's stages failed, 8 ended well, 1 were left out" in text
+    assert "1 of the study's stages failed, 6 ended well, 1 were left out" in text
     assert "(for plain/2): the toy broke" in text
     assert "fix:   mend the toy" in text
     assert "go on with: accord study S" in text
@@ -203,7 +199,7 @@ def spans(lab) -> list[tuple[float, float]]:
 
 def test_memory_that_holds_one_stage_runs_one_at_a_time(go, lab, monkeypatch):
     monkeypatch.setattr(memory, "budget", lambda: memory.DEFAULT_NEED + 1)
-    go({**BETA, "gamma": {"dpo.beta": 0.5}}, [1], workers=3)
+    go(BETA, [1], workers=3)
     order = spans(lab)
     assert all(end <= begin for (_, end), (begin, _) in pairwise(order))
 

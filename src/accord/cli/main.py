@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from accord.cli import (
+    audit,
     checks,
     data,
     explain,
@@ -55,6 +56,7 @@ policies.register(app)
 generating.register(app)
 importing.register(app)
 merge.register(app)
+audit.register(app)
 checks.register(app)
 data.register(app)
 explain.register(app)

@@ -34,7 +34,7 @@ class StudyStopped(Exception):
 
 @dataclass(frozen=True)
 class StudySetting:
-    """How a study is run; nothing here changes its numbers on one number of threads.
+    """How a study is run; on one number of threads nothing here changes its numbers.
 
     Args:
         workers: Processes at a time; none: one a core.
@@ -71,7 +71,7 @@ def run(study: LoadedStudy, out: Path | None = None, setting: StudySetting | Non
     with locked(laid.out / ".lock"):
         write_json(laid.out / "study.json", laid.record())
         jobs = _jobs(laid, setting)
-        limits = _limits(laid, setting, len(jobs))
+        limits = _limits(laid, setting)
         progress = _Progress(laid, setting.console, len(jobs))
         progress.begin(limits)
         outcome = workers.run(jobs, limits, progress)
@@ -84,10 +84,10 @@ def run(study: LoadedStudy, out: Path | None = None, setting: StudySetting | Non
 
 
 def _jobs(laid: Plan, setting: StudySetting) -> list[workers.Job]:
-    """A job for every node that does not stand, and for what stands on one that does not."""
+    """A job for every node that does not stand."""
     todo: dict[str, workers.Job] = {}
     for key, node in laid.nodes.items():
-        if laid.stands(node) and not todo.keys() & set(node.inputs.values()):
+        if laid.stands(node):
             continue
         inputs = {name: laid.folder(other) for name, other in node.inputs.items()}
         task = Task(node.name, node.config, laid.folder(key), inputs)
@@ -99,9 +99,10 @@ def _jobs(laid: Plan, setting: StudySetting) -> list[workers.Job]:
     return list(todo.values())
 
 
-def _limits(laid: Plan, setting: StudySetting, jobs: int) -> workers.Limits:
+def _limits(laid: Plan, setting: StudySetting) -> workers.Limits:
     cores = machine.usable_cores()
-    count = max(1, min(setting.workers or cores, jobs))
+    # However few stages are left: a resumed stage keeps its number of threads, and so its bytes.
+    count = setting.workers or cores
     return workers.Limits(
         workers=count,
         threads=max(1, cores // count),
@@ -160,7 +161,7 @@ def _report(laid: Plan, console: Console) -> None:
         said["resamples"] = study.resamples
     write = import_module("accord.evaluation.study.document").study_document
     document = write(_evaluated(laid), study.title or study.name, **said)
-    write_json(laid.out / REPORT, document)
+    write_json(laid.out / REPORT, {**document, "study": laid.record()})
     for claim in document["claims"]:
         _line(console, claim["sentence"])
     for sentence in document["factors"]["cannot"]:
