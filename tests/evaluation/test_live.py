@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.evaluation import live
+from accord.evaluation.document import numbers
 from accord.evaluation.findings import findings
 from accord.evaluation.live import Watch
 
@@ -239,6 +240,24 @@ def test_a_planted_fault_is_said_once_and_in_time(name, kind, fault, window, con
         said = watched(kind, seed, fault, **config)
         assert name in said, said
         assert window[0] <= said[name] <= window[1], said
+
+
+@pytest.mark.parametrize(("kind", "fault", "config"), [(k, f, c) for _, k, f, _, c in PLANTED])
+def test_every_finding_has_its_steps(kind, fault, config):
+    rng = np.random.default_rng(9)
+    curves: dict[str, list[list[float]]] = {}
+    for step in range(1, STEPS + 1):
+        for metric, value in numbers(fault(step, line_of(kind, step, rng), rng)).items():
+            curves.setdefault(metric, []).append([step, value])
+    settings = {**CONFIG[kind], **config, "kind": kind}
+    stages = {"run": {"kind": kind, "config": settings}}
+    found = findings({"stages": stages, "curves": {"run": curves}})
+    assert [f for f in found if f["severity"] != "info"] or fault is PLANTED[-1][2]
+    for finding in found:
+        if finding["severity"] != "info":
+            evidence = finding["evidence"]
+            steps = evidence.get("steps", [evidence.get("step")])
+            assert len(steps) in (1, 2) and 1 <= min(steps) <= max(steps) <= STEPS, finding
 
 
 def test_it_says_no_more_than_the_report():

@@ -12,7 +12,16 @@ import torch
 
 from accord.config.preference import PairLoss
 from accord.data.packing import Example, Response
-from accord.evaluation.findings import data, policies, preference, reward, rollouts, updates
+from accord.evaluation.findings import (
+    data,
+    policies,
+    preference,
+    reward,
+    rollouts,
+    stability,
+    start,
+    updates,
+)
 from accord.evaluation.scorers import SCORERS
 from accord.explain.keys import recipe_keys, stage_models
 from accord.explain.losses import loss_names
@@ -199,6 +208,10 @@ def test_every_subject_says_something_of_its_own():
     ("metric", "bounds"),
     [
         ("rewards/margins", [f"{preference.STILL_MARGIN:g}", f"{preference.MARGIN_LARGE:g}"]),
+        ("rewards/chosen", [f"{preference.CHOSEN_FELL:g} nat",
+                            percent(preference.CHOSEN_FELL_SHARE)]),
+        ("rewards/accuracies", [percent(start.AT_ONCE), percent(start.ALL_RIGHT)]),
+        ("loss", [f"{stability.LOSS_LOW:g}", percent(stability.RIGHT_HIGH)]),
         ("objective/kl", [f"{updates.KL_HIGH:g}", f"{updates.KL_RUNAWAY:g}",
                           f"{preference.STILL_KL:g}", f"{updates.OVER_TARGET:g} ×"]),
         ("val/ratio", [f"{updates.RATIO_OFF:g}"]),
@@ -210,7 +223,8 @@ def test_every_subject_says_something_of_its_own():
                     percent(rollouts.UNIQUE_FALL)]),
         ("frac_reward_zero_std", [percent(rollouts.ALIKE_HIGH), percent(rollouts.ALIKE_MOST)]),
         ("completions/mean_length", [percent(rollouts.LENGTH_MOVED)]),
-        ("completions/clipped_ratio", [percent(rollouts.CUT_HIGH), percent(rollouts.CUT_MOST)]),
+        ("completions/clipped_ratio", [percent(rollouts.CUT_HIGH), percent(rollouts.CUT_MOST),
+                                       percent(rollouts.NEVER_ENDS)]),
         ("ece", [percent(reward.CALIBRATION_OFF)]),
         ("length_correlation", [f"{reward.LENGTH_TIED:g}"]),
         ("eval_loss", [percent(data.OVERFIT)]),

@@ -47,9 +47,9 @@ def spikes(document: Document) -> Iterator[Finding]:
     """Single points far above their neighbours: odd rows, or steps at the edge of stability."""
     for stage, _, curves in stages_of(document, SUPERVISED):
         points = curves.get("loss", [])
-        found = [(int(points[i][0]), points[i][1], z) for i, z in _spikes(points)]
+        found = [(int(points[i][0]), points[i][1]) for i in _spikes(points)]
         if found:
-            step, height, _ = max(found, key=lambda spike: spike[2])
+            step, height = max(found, key=lambda spike: spike[1])
             yield Finding(
                 "loss_spikes",
                 "warning",
@@ -59,7 +59,7 @@ def spikes(document: Document) -> Iterator[Finding]:
                 {
                     "stage": stage,
                     "steps": [found[0][0], found[-1][0]],
-                    "spikes": [at for at, _, _ in found][:20],
+                    "spikes": [at for at, _ in found][:20],
                     "highest": height,
                     "step": step,
                 },
@@ -67,8 +67,8 @@ def spikes(document: Document) -> Iterator[Finding]:
             )
 
 
-def _spikes(points: Sequence[Sequence[float]]) -> Iterator[tuple[int, float]]:
-    """Index and robust z-score of each spike; the first points fall too fast to be judged."""
+def _spikes(points: Sequence[Sequence[float]]) -> Iterator[int]:
+    """Index of each spike; the first points fall too fast to be judged."""
     values = [value for _, value in points]
     for i in range(NEIGHBOURS, len(values)):
         around = values[i - NEIGHBOURS : i] + values[i + 1 : i + 1 + NEIGHBOURS]
@@ -79,7 +79,7 @@ def _spikes(points: Sequence[Sequence[float]]) -> Iterator[tuple[int, float]]:
         spread = 1.4826 * median(abs(value - middle) for value in around)
         z = (values[i] - middle) / max(spread, 1e-9)
         if z > SPIKE:
-            yield i, z
+            yield i
 
 
 def skipped(document: Document) -> Iterator[Finding]:

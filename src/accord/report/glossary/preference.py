@@ -2,8 +2,14 @@
 
 from collections.abc import Mapping
 
-from accord.evaluation.findings.preference import MARGIN_LARGE, STILL_MARGIN
-from accord.report.glossary.entry import PAIRS, Entry
+from accord.evaluation.findings.preference import (
+    CHOSEN_FELL,
+    CHOSEN_FELL_SHARE,
+    MARGIN_LARGE,
+    STILL_MARGIN,
+)
+from accord.evaluation.findings.start import ALL_RIGHT, AT_ONCE
+from accord.report.glossary.entry import PAIRS, Entry, percent
 
 METRICS: Mapping[str, Entry] = {
     "rewards/chosen": Entry(
@@ -11,7 +17,9 @@ METRICS: Mapping[str, Entry] = {
         "under the reference.",
         healthy="With a reference it is 0 at the first step, then above 0, or a little below.",
         bad="Falling: the chosen responses become less likely too, and the margin comes from "
-        "pushing the rejected ones down further (finding chosen_fell, below 0 at the end).",
+        "pushing the rejected ones down further (finding chosen_fell, a fall of more than "
+        f"{CHOSEN_FELL:g} nat and {percent(CHOSEN_FELL_SHARE)} of logps/chosen). Not 0 at the "
+        "first step: the finding wrong_reference.",
         try_="Give the chosen response's likelihood weight: loss: {sigmoid: 1, sft: 0.3}. Lower "
         "lr, raise beta, or use apo_zero.",
         formula="β (Σπ_w - Σπ_ref,w), over beta in nats; without a reference β Σπ_w (cpo, sft) or "
@@ -46,7 +54,8 @@ METRICS: Mapping[str, Entry] = {
         "preferences are noisy: held-out values of 0.6 to 0.75 are common.",
         bad="About 0.5 on held-out pairs: nothing was learned that carries over. Near 1 in "
         "training and far lower held out: pairs are learned by heart. Near 1 at once: a shortcut, "
-        "such as length or format, tells the two apart.",
+        "such as length or format, tells the two apart (format_only_preference: above "
+        f"{percent(AT_ONCE)} in the first fifth of the steps and {percent(ALL_RIGHT)} at last).",
         try_="Look at length and format of the two sides with `accord data check FILE`; fewer "
         "epochs; more or cleaner pairs; label_smoothing against wrong labels.",
         formula="mean of 1[reward_w > reward_l]",

@@ -9,6 +9,7 @@ from accord.evaluation.findings.rollouts import (
     CUT_HIGH,
     CUT_MOST,
     LENGTH_MOVED,
+    NEVER_ENDS,
     UNIQUE_FALL,
     UNIQUE_LOST,
     UNIQUE_LOW,
@@ -128,7 +129,8 @@ METRICS: Mapping[str, Entry] = {
         "Share of completions that were cut off at rollout.sampling.max_new_tokens.",
         healthy=f"Below {percent(CUT_HIGH)}, falling.",
         bad=f"Above {percent(CUT_HIGH)}: rewards are those of fragments; above {percent(CUT_MOST)} "
-        "it is a problem (truncation_dominates).",
+        f"it is a problem (truncation_dominates); above {percent(NEVER_ENDS)} over a whole run the "
+        "policy does not know its end token (no_end_token).",
         try_="Raise rollout.sampling.max_new_tokens, set missing_end_penalty; grpo also has "
         "mask_truncated_completions.",
         stages=ROLLOUTS,

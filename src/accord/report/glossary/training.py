@@ -4,13 +4,15 @@ from collections.abc import Mapping
 
 from accord.evaluation.findings.data import OVERFIT
 from accord.evaluation.findings.preference import MARGIN_LARGE
+from accord.evaluation.findings.stability import LOSS_LOW, RIGHT_HIGH
 from accord.report.glossary.entry import LANGUAGE, PAIRS, TRAINED, Entry, percent
 
 METRICS: Mapping[str, Entry] = {
     "loss": Entry(
         "What the optimiser lowers, averaged over the tokens, pairs or groups of a step.",
         healthy="It falls on average. What a good value is depends on the stage.",
-        bad="Flat from the start: nothing is learned. Sudden peaks: steps too large, or bad rows. "
+        bad="Flat from the start: nothing is learned (loss_did_not_fall). Sudden peaks: steps too "
+        "large, or bad rows (loss_spikes). Rising: steps far too large (loss_diverged). "
         "null in the log: it was not finite, and the step was skipped.",
         try_="Flat: raise lr. Peaks: lower lr, lengthen the warm-up, see grad_norm.",
         stages=TRAINED,
@@ -30,7 +32,8 @@ METRICS: Mapping[str, Entry] = {
                 "falls slowly. Values of different losses cannot be compared.",
                 bad="sigmoid that does not begin at 0.6931: the reference is not the starting "
                 "model. It stays there: the policy does not move. Near 0: the margins are so "
-                f"large (above {MARGIN_LARGE:g}) that nothing is learned any more.",
+                f"large (above {MARGIN_LARGE:g}) that nothing is learned any more (loss_saturated: "
+                f"below {LOSS_LOW:g} with {percent(RIGHT_HIGH)} right).",
                 try_="Stays: raise lr. Near 0: margin_cap, a higher beta, a lower lr, fewer steps.",
                 formula="accord explain NAME_OF_THE_LOSS gives it",
                 stages=PAIRS,
