@@ -121,6 +121,11 @@ def test_one_run_each_is_no_effect_of_training():
     assert claim.sentence.endswith("the effect is not told from the luck of a run")
 
 
+def test_the_same_recipe_under_other_seeds_is_not_compared():
+    cells = [run("a", 1, {"grpo": 0.0}), run("b", 2, {"grpo": 0.0})]
+    assert {c.family for c in claims(table(cells), 50, 0)} == {"policies"}
+
+
 def test_variants_are_paired_on_the_seeds_both_have():
     other = settings(grpo__lr=5e-6)
     cells = [run("a", s, {"grpo": 0.0}) for s in (1, 2, 3)]

@@ -93,6 +93,16 @@ def test_factors_say_what_may_be_concluded():
     assert found["cannot"] == []
 
 
+def test_a_judge_that_changes_with_the_policies_is_told():
+    cells = [
+        cell(plus(seed), name, seed, resolved=resolved)
+        for name, resolved in (("a", settings()), ("b", settings(rm__lr=1e-5)))
+        for seed in (1, 2)
+    ]
+    (sentence,) = study(cells)["factors"]["cannot"]
+    assert sentence.startswith("b − a in learned: the judge changes with the policies; confounded")
+
+
 def test_limits_name_few_seeds_and_too_few_resamples():
     (limit,) = study([cell(plus(0))])["limits"]
     assert limit.startswith("1 seed:") and "3 prompts are few" in limit

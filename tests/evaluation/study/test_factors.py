@@ -106,6 +106,13 @@ def test_another_judge_does_not_touch_this_scorer():
     assert only(variants, policy="dpo", scorer="length").verdict == "nothing"
 
 
+def test_another_reference_touches_differences_and_fluency_only():
+    variants = {"a": settings(), "b": settings(report__reference="dpo")}
+    assert only(variants, policy="grpo", scorer="length").verdict == "nothing"
+    assert only(variants, policy="grpo", scorer="fluency").side == "evaluation"
+    assert only(variants).keys == ("stages.report.reference",)
+
+
 def test_flattening_and_unset_keys():
     assert flattened({"a": {"b": {"c": 1}}, "d": (1, 2)}) == {"a.b.c": 1, "d": [1, 2]}
     assert changes({"a": None}, {}) == {}

@@ -1,8 +1,9 @@
 """Which conclusions a study's design allows, whatever its numbers turn out to be."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from accord.evaluation.study.claims import Claim
 from accord.evaluation.study.factors import Contrast
 
 Contrasts = Mapping[tuple[str, str], Contrast]
@@ -34,7 +35,7 @@ def conclusions(contrasts: Contrasts) -> dict[str, list[str]]:
 
 
 def separated_by(contrast: Contrast, contrasts: Contrasts) -> list[tuple[str, str, str]]:
-    """Variants between the two: (name, what changes up to it, what changes after it)."""
+    """Variants between a confounded two: (name, what changes up to it, what changes after it)."""
     sides: dict[tuple[str, str], str] = {}
     for (one, other), between in contrasts.items():
         sides[one, other] = sides[other, one] = between.side
@@ -42,7 +43,7 @@ def separated_by(contrast: Contrast, contrasts: Contrasts) -> list[tuple[str, st
     for name in dict.fromkeys(variant for pair in contrasts for variant in pair):
         up_to = sides.get((contrast.before, name), "")
         beyond = sides.get((name, contrast.after), "")
-        if up_to and beyond and up_to != beyond:
+        if up_to and beyond:  # two sides that differ, or the pair were not confounded
             found.append((name, up_to, beyond))
     return found
 
@@ -61,9 +62,24 @@ def _remedy(contrast: Contrast, contrasts: Contrasts) -> str:
     return " and ".join(told)
 
 
-def factors_json(contrasts: Contrasts) -> dict[str, Any]:
+def judged_anew(contrasts: Contrasts, claims: Iterable[Claim]) -> list[str]:
+    """Scorers whose judge is made by a key of training, so that they cannot show its effect."""
+    sentences = {
+        f"{claim.after} − {claim.before} in {claim.scorer}: the judge changes with the policies; "
+        f"{claim.contrast.sentence}.": None
+        for claim in claims
+        if claim.contrast
+        and claim.family == "confounded"
+        and contrasts[claim.before, claim.after].verdict != "confounded"
+    }
+    return list(sentences)
+
+
+def factors_json(contrasts: Contrasts, claims: Iterable[Claim]) -> dict[str, Any]:
     """The contrasts and what they allow, as plain values."""
+    told = conclusions(contrasts)
     return {
         "contrasts": [contrast.to_json() for contrast in contrasts.values()],
-        **conclusions(contrasts),
+        "can": told["can"],
+        "cannot": [*told["cannot"], *judged_anew(contrasts, claims)],
     }

@@ -54,7 +54,7 @@ def study_document(
         "ranks": _ranks(scores),
         "deltas": _deltas(scores),
         "claims": [claim.to_json() for claim in found],
-        "factors": factors_json(factors(scores.settings)),
+        "factors": factors_json(factors(scores.settings), found),
         "limits": _limits(scores, found, resamples),
         "bootstrap": {"resamples": resamples, "seed": seed, "level": LEVEL},
     }
