@@ -86,7 +86,7 @@ def cross_fitted(pairs: Audited) -> dict[str, Any]:
 
 def _which(chosen: float, rejected: float) -> str:
     if chosen == rejected:
-        return "alike"
+        return "both are equally long"
     return "the better answer is the longer" if chosen > rejected else "the better is the shorter"
 
 
@@ -94,9 +94,11 @@ def _lengths(pairs: Audited) -> list[str]:
     """The third that each pair is in by its longer answer, named with its tokens."""
     longer_P = pairs.size_P2.max(axis=1).astype(np.int64)
     bucket_P = bucket_of(torch.from_numpy(longer_P), length_edges(longer_P.tolist())).numpy()
+    inside = {number: longer_P[bucket_P == number] for number in set(bucket_P.tolist())}
+    # padded, so that the order of names is that of lengths
     names = {
-        number: f"up to {longer_P[bucket_P == number].max():>4} tokens"
-        for number in set(bucket_P.tolist())
+        number: f"{tokens_P.min():>4} to {tokens_P.max():>4} tokens"
+        for number, tokens_P in inside.items()
     }
     return [names[number] for number in bucket_P.tolist()]
 

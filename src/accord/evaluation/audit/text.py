@@ -59,6 +59,17 @@ def page(document: Document) -> str:
     for table in tables(document):
         lines += ["", f"## {table.title}", "", "| measure | value [95 %] | rows |", "|---|---|---|"]
         lines += [f"| {name} | {value} | {rows} |" for name, value, rows in table.rows]
+    lines += [
+        "",
+        "## Reliability",
+        "",
+        "| mean confidence | share right | pairs |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {percent(part['confidence'])} | {percent(part['accuracy'])} | {part['pairs']} |"
+        for part in document["calibration"]["table"]
+    ]
     return "\n".join(lines) + "\n"
 
 
