@@ -1,6 +1,5 @@
-"""Toy stages that run in a study's workers: they note when they ran, fail or wait as told."""
+"""Toy stages that run in a study's workers: they crash, fail or wait as told."""
 
-import json
 import os
 import time
 
@@ -11,8 +10,6 @@ from accord.stages.context import StageContext
 
 
 def run(config, context: StageContext) -> None:
-    with (context.base / "times.jsonl").open("a") as file:
-        file.write(json.dumps([context.name, "began", time.time()]) + "\n")
     wait = context.base / f"wait-{context.name}"
     checkpoint = context.folder / "accord" / "checkpoints" / "step.json"
     if wait.exists() and not checkpoint.exists():
@@ -25,5 +22,3 @@ def run(config, context: StageContext) -> None:
     if os.environ.get("STUDY_CRASHES") == context.name:
         raise ZeroDivisionError("no toy")
     toy.run(config, context)
-    with (context.base / "times.jsonl").open("a") as file:
-        file.write(json.dumps([context.name, "ended", time.time()]) + "\n")

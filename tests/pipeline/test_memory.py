@@ -52,4 +52,5 @@ def test_a_stage_needs_the_most_that_one_of_its_name_held(tmp_path):
     (logs / "report-0d.json").write_text('{"code": 0, "peak_memory_bytes": 40}')
     (logs / "my-sft-0c.json").write_text('{"code": 0, "peak_memory_bytes": 35}')
     (logs / "tokenizer-0e.json").write_text('{"code": 0}')
+    (logs / "report-0f.json").write_text('{"code": 2, "peak_memory_bytes": 50}')
     assert memory.needs(stages, logs) == {"dpo": 90, "my-sft": 35, "report": 40}

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -189,19 +188,32 @@ def test_workers_end_with_a_study_that_was_killed(halfway, lab, go):
     assert resumed(lab) == '"half way"'
 
 
-def spans(lab) -> list[tuple[float, float]]:
-    """When each stage began and ended."""
-    rows = [json.loads(line) for line in (lab / "times.jsonl").read_text().splitlines()]
-    began = [at for _, event, at in rows if event == "began"]
-    ended = [at for _, event, at in rows if event == "ended"]
-    return list(zip(sorted(began), sorted(ended), strict=True))
+def events(console: Console) -> list[str]:
+    """Starts and ends in their order, such as `dpo started`, `dpo ended`."""
+    rows = [line.split() for line in console.file.getvalue().splitlines()[1:]]
+    return [
+        f"{row[1].rpartition('-')[0]} {'started' if row[2] == 'started' else 'ended'}"
+        for row in rows
+    ]
 
 
-def test_memory_that_holds_one_stage_runs_one_at_a_time(go, lab, monkeypatch):
+def test_memory_that_holds_one_unknown_stage_holds_two_known_to_be_small(go, console, monkeypatch):
     monkeypatch.setattr(memory, "budget", lambda: memory.DEFAULT_NEED + 1)
+    go({**BETA, "gamma": {"dpo.beta": 0.5}}, [1], workers=3)
+    names = ["tokenizer", "sft", "dpo", "report"]
+    found = events(console)
+    alone = [f"{name} {event}" for name in names for event in ("started", "ended")]
+    assert found[: len(alone)] == alone
+    assert found[len(alone) : len(alone) + 2] == ["dpo started", "dpo started"]
+
+
+def test_a_stage_that_held_much_before_runs_alone(go, lab, console, monkeypatch):
+    monkeypatch.setattr(memory, "budget", lambda: memory.DEFAULT_NEED)
+    monkeypatch.setattr(memory, "needs", lambda stages, logs: {"dpo": 99 * memory.GIB})
     go(BETA, [1], workers=3)
-    order = spans(lab)
-    assert all(end <= begin for (_, end), (begin, _) in pairwise(order))
+    found = events(console)
+    for place in (place for place, event in enumerate(found) if event == "dpo started"):
+        assert found[place + 1] == "dpo ended"
 
 
 def test_one_run_of_a_study_at_a_time(go, lab):

@@ -48,16 +48,19 @@ def _available(meminfo: Path) -> int:
 def needs(stages: Path, logs: Path) -> dict[str, int]:
     """Stage name to the most bytes a stage of that name held, by its log or its worker's record."""
     found: dict[str, int] = {}
-    records = [
-        (file.stem, read_json(file).get("peak_memory_bytes", 0)) for file in logs.glob("*.json")
-    ]
-    tries = [
-        (path.parent.parent.name, _logged(path)) for path in stages.glob("*/accord/metrics.jsonl")
-    ]
+    records = [(file.stem, whole_peak(file)) for file in logs.glob("*.json")]
+    runs = stages.glob("*/accord/metrics.jsonl")
+    tries = [(path.parent.parent.name, _logged(path)) for path in runs]
     for key, peak in [*records, *tries]:
         name = key.rpartition("-")[0]
         found[name] = max(found.get(name, 0), peak)
     return {name: peak for name, peak in found.items() if peak > 0}
+
+
+def whole_peak(outcome: Path) -> int:
+    """Most bytes a worker held whose stage ended well; 0 for one that was cut short."""
+    record = read_json(outcome)
+    return record.get("peak_memory_bytes", 0) if record.get("code") == 0 else 0
 
 
 def _logged(path: Path) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from accord.errors import AccordError
 from accord.pipeline.files import read_json
+from accord.pipeline.memory import whole_peak
 from accord.pipeline.worker import STOPPED
 
 POLL = 0.05
@@ -49,7 +50,7 @@ class Limits:
         workers: Processes at a time.
         threads: Of each; none: whatever OMP_NUM_THREADS says.
         memory: Bytes of all workers together.
-        needs: Stage name to the bytes it is taken to need.
+        needs: Stage name to the most bytes that one held before; those that end now add theirs.
         default: Bytes of a stage that `needs` does not know.
     """
 
@@ -58,10 +59,6 @@ class Limits:
     memory: int
     needs: Mapping[str, int]
     default: int
-
-    def need(self, job: Job) -> int:
-        """Bytes that a job is taken to need."""
-        return self.needs.get(job.name, self.default)
 
 
 @dataclass
@@ -79,14 +76,19 @@ class _Pool:
     """The processes that run now."""
 
     limits: Limits
+    needs: dict[str, int]
     running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = field(default_factory=dict)
+
+    def need(self, job: Job) -> int:
+        """Bytes that a job is taken to need."""
+        return self.needs.get(job.name, self.limits.default)
 
     def fits(self, job: Job) -> bool:
         """Whether a job may start now; one alone always may, however much it needs."""
         if not self.running:
             return True
-        held = sum(self.limits.need(other) for other, _ in self.running.values())
-        free = held + self.limits.need(job) <= self.limits.memory
+        held = sum(self.need(other) for other, _ in self.running.values())
+        free = held + self.need(job) <= self.limits.memory
         return free and len(self.running) < self.limits.workers
 
     def start(self, job: Job) -> None:
@@ -117,7 +119,14 @@ class _Pool:
             if code is not None:
                 _close(process)
                 del self.running[key]
+                self.learn(job)
                 yield job, code
+
+    def learn(self, job: Job) -> None:
+        """Note what a job took that has ended well."""
+        peak = whole_peak(job.outcome)
+        if peak:
+            self.needs[job.name] = max(peak, self.needs.get(job.name, 0))
 
     def stop(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
         for _, process in self.running.values():
@@ -165,7 +174,7 @@ def _look(pool: _Pool, outcome: Outcome, say: Callable[[Job, str], None]) -> Non
 @contextmanager
 def _pool(limits: Limits) -> Iterator[_Pool]:
     """A pool that leaves no process behind, however its block ends."""
-    pool = _Pool(limits)
+    pool = _Pool(limits, dict(limits.needs))
     try:
         yield pool
     finally:
