@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations, product
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from accord.errors import AccordError
 from accord.evaluation.findings.finding import plain, signed
@@ -14,8 +14,8 @@ from accord.evaluation.study.factors import Contrast, factors
 from accord.evaluation.study.holm import LEVEL, holm
 from accord.evaluation.study.table import Scores
 
-FAMILIES = ("policies", "methods", "variants", "confounded")
 Family = Literal["policies", "methods", "variants", "confounded"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 Between = Callable[[str, str], Mapping[tuple[str, str], Contrast]]
 """Policy and scorer to the contrast of every two variants."""
