@@ -86,13 +86,14 @@ def invented_curves(rng: np.random.Generator, kind: str) -> list[dict]:
     for step in range(1, 121):
         t = step / 120
         if kind == "preference":
-            margin = 1.6 * (1 - np.exp(-3 * t)) + rng.normal(0, 0.12) * t
+            moved = float(step > 1)  # before the first update the policy is its reference
+            margin = moved * 1.6 * (1 - np.exp(-3 * t)) + rng.normal(0, 0.12) * t * moved
             values = {
                 "loss": float(np.log1p(np.exp(-margin))),
                 "rewards/margins": margin,
                 "rewards/accuracies": float(np.clip(0.5 + 0.3 * t + rng.normal(0, 0.05), 0, 1)),
-                "rewards/chosen": 0.3 * t + rng.normal(0, 0.05),
-                "rewards/rejected": 0.3 * t - margin,
+                "rewards/chosen": moved * (0.3 * t + rng.normal(0, 0.05)),
+                "rewards/rejected": moved * 0.3 * t - margin,
                 "logps/chosen": -48 + 3 * t + rng.normal(0, 3),
                 "logps/rejected": -50 - 14 * t + rng.normal(0, 3),
             }
@@ -124,7 +125,9 @@ def invented_roll_outs(rng: np.random.Generator, kind: str) -> list[dict]:
         if kind == "grpo":
             line |= {"entropy": 2.5 - 2.2 * t + rng.normal(0, 0.03), "clip_ratio/region_mean": 0.01}
         if kind == "online":
-            line |= {"rewards/margins": 1.2 * t + rng.normal(0, 0.1), "rewards/accuracies": 0.7}
+            margin = float(step > 1) * (1.2 * t + rng.normal(0, 0.1))
+            line |= {"rewards/margins": margin, "rewards/accuracies": 0.7}
+            line["loss"] = float(np.log1p(np.exp(-margin)))
         if step % 2:
             rise = 1 - float(np.exp(-4 * t))
             judge = 0.2 + 0.35 * rise - wrong * 0.9 * max(0.0, t - 0.45)
