@@ -205,6 +205,12 @@ def test_short_answers_against_nonsense():
     assert sum(part["rows"] for part in figures["by_domain"]) == len(QUESTIONS)
 
 
+def test_questions_that_are_not_read_are_not_asked():
+    scores = Scores(TextJudge(goodness, limit=20))
+    figures = short_answers(Audited.of(pairs(4), scores), True, scores)
+    assert figures == {"left_out": "0 of 24 are within what the model reads"}
+
+
 def test_truth_and_labels_are_told_apart():
     found, _ = scored(goodness, pairs(40))
     figures = truth_of_pairs(found, "better")

@@ -41,7 +41,7 @@ def test_a_length_hacker_is_named():
     found = audited(length)
     assert found["accuracy"]["overall"]["value"] == 0.5
     by = {part["name"]: part["value"] for part in found["accuracy"]["by_longer"]}
-    assert by == {"the better answer is the longer": 1.0, "the better is the shorter": 0.0}
+    assert by == {"the better answer is the longer": 1.0, "the better answer is the shorter": 0.0}
     tie = found["dependence"]["length"]
     assert tie["part"]["value"] == pytest.approx(1) == tie["within_pairs"]["value"]
     assert tie["raw"]["value"] == pytest.approx(1)
@@ -67,7 +67,7 @@ def test_a_judge_that_padding_moves_is_named():
     assert "batch_invariant" in names(audited(goodness))
 
 
-def test_a_judge_goodness_is_named():
+def test_a_judge_blind_to_prompts_is_named():
     found = audited(goodness)
     probes = found["sensitivity"]
     assert (probes["other_prompt"]["value"], probes["other_prompt"]["ties"]) == (0.0, 1.0)
@@ -113,6 +113,15 @@ def test_a_model_trained_on_texts_is_not_asked_about_prompts_either():
     found = audit(TextJudge(goodness), Subject(pairs(20), without_prompts=True))
     assert found["pairs"]["with_prompt"] == 20
     assert "left_out" in found["sensitivity"]["other_answer"]
+
+
+def test_data_in_which_better_is_longer_are_said_to_show_nothing():
+    rows = [row for n, row in enumerate(pairs(80)) if n % 2 or n < 4]
+    found = names(audit(TextJudge(goodness), Subject(rows)))
+    assert found["length_confounded"] == "warning"
+    assert "length_blind" not in found
+    assert "length_blind" in names(audited(goodness))
+    assert "length_confounded" not in names(audited(goodness))
 
 
 def test_few_prompts_are_said_to_be_few():

@@ -16,6 +16,7 @@ from accord.objectives.reward import expected_calibration_error
 
 FOLDS = 4
 """Parts that the baseline is cross-fitted over."""
+LONGER, SHORTER = "the better answer is the longer", "the better answer is the shorter"
 FEWEST_PROMPTS = 40
 """Prompts below which a baseline fitted on them says nothing."""
 
@@ -87,7 +88,7 @@ def cross_fitted(pairs: Audited) -> dict[str, Any]:
 def _which(chosen: float, rejected: float) -> str:
     if chosen == rejected:
         return "both are equally long"
-    return "the better answer is the longer" if chosen > rejected else "the better is the shorter"
+    return LONGER if chosen > rejected else SHORTER
 
 
 def _lengths(pairs: Audited) -> list[str]:

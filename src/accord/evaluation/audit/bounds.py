@@ -11,6 +11,9 @@ PART_ROWS = 30
 """Pairs of a source or language below which it is not spoken of."""
 WITHIN = 0.3
 """Part correlation with length or repetition that is a bias, its interval above it."""
+RARER = 0.1
+"""Share of the pairs whose better answer is the shorter (or longer) below which length and quality
+cannot be told apart."""
 BLIND = 0.6
 """Share of spoilt answers that score lower: an interval below it is a judge that does not see it,
 for chance alone gives a half."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from accord.evaluation.audit import bounds
+from accord.evaluation.audit.accuracy import LONGER, SHORTER
 from accord.evaluation.audit.phrases import interval, number, percent
 from accord.evaluation.findings.finding import Finding
 
@@ -21,7 +22,6 @@ USES = {
 """What a judge may be used for that notices a probe."""
 NEGLIGIBLE = 0.1
 """Length correlation within pairs that an interval within it rules out as a bias."""
-SHORTER = "the better is the shorter"
 
 
 def length_hacker(document: Document) -> Iterator[Finding]:
@@ -57,12 +57,30 @@ def length_hacker(document: Document) -> Iterator[Finding]:
             evidence,
             "pair answers of like lengths (pairs.length_ratio)",
         )
-    elif max(abs(end) for end in tie["ci95"]) <= NEGLIGIBLE:
+    elif max(abs(end) for end in tie["ci95"]) <= NEGLIGIBLE and not any(
+        length_confounded(document)
+    ):
         yield Finding(
             "length_blind",
             "info",
             f"May be used to compare answers of different lengths: its score goes by {said}.",
             evidence,
+        )
+
+
+def length_confounded(document: Document) -> Iterator[Finding]:
+    """Data in which the better answer is nearly always the longer, or nearly always the shorter."""
+    rows = {part["name"]: part["rows"] for part in document["accuracy"]["by_longer"]}
+    longer, shorter = rows.get(LONGER, 0), rows.get(SHORTER, 0)
+    if longer + shorter and min(longer, shorter) < bounds.RARER * (longer + shorter):
+        which = "longer" if longer > shorter else "shorter"
+        yield Finding(
+            "length_confounded",
+            "warning",
+            f"These data cannot show whether it judges by length: the better answer is the {which} "
+            f"in {max(longer, shorter)} of {longer + shorter} pairs.",
+            {"accuracy.by_longer": document["accuracy"]["by_longer"]},
+            "audit it on pairs whose better answer is as often the longer as the shorter",
         )
 
 
@@ -164,8 +182,8 @@ def no_prompts(document: Document) -> Iterator[Finding]:
         yield Finding(
             "no_prompts",
             "warning",
-            "May not be used to judge whether an answer fits its prompt: its pairs have none, so "
-            "that the probes of prompts do not apply.",
+            "May not be used to judge whether an answer fits its prompt: it is trained or audited "
+            "on texts without one, so that the probes of prompts do not apply.",
             {"pairs.with_prompt": pairs["with_prompt"]},
             "train it on pairs with their prompts",
         )
@@ -184,11 +202,12 @@ def short_answers(document: Document) -> Iterator[Finding]:
         sentence = f"May be used on short factual answers: {said}."
         yield Finding("knows_short_answers", "info", sentence, evidence)
         return
-    severity = "problem" if high < bounds.SHORT_ANSWERS else "warning"
+    beaten = high < bounds.SHORT_ANSWERS
     yield Finding(
         "fluency_over_fact",
-        severity,
-        f"May not be used to judge short factual answers: {said}.",
+        "problem" if beaten else "warning",
+        f"{'May not be used' if beaten else 'It is not shown to be fit'} to judge short factual "
+        f"answers: {said}.",
         evidence,
         "add short right answers to the chosen side of its training pairs",
     )
@@ -196,6 +215,7 @@ def short_answers(document: Document) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Document], Iterator[Finding]], ...] = (
     length_hacker,
+    length_confounded,
     repetition,
     batch_dependent,
     blank_sensitive,

@@ -41,6 +41,9 @@ QUESTIONS = (
 )
 """Domain, question and an answer that is right and short."""
 
+FEWEST = len(QUESTIONS) // 2
+"""Questions below which nothing is said."""
+
 NONSENSE = (
     "It is often said that the gentle measure of a question depends on the window through which "
     "it is poured, and therefore most thoughtful gardens will agree that a careful Wednesday can "
@@ -71,8 +74,8 @@ def short_answers(pairs: Audited, with_prompts: bool, scores: Scores) -> dict[st
         for number, (domain, question, answer) in enumerate(QUESTIONS)
     ]
     asked = [row for row in asked if all(scores.readable(row[2:]))]
-    if not asked:
-        return {"left_out": "no question is within what the model reads"}
+    if len(asked) < FEWEST:
+        return {"left_out": f"{len(asked)} of {len(QUESTIONS)} are within what the model reads"}
     ahead_T = scores([row[2] for row in asked]) > scores([row[3] for row in asked])
     right = Counter(row[0] for row, ahead in zip(asked, ahead_T, strict=True) if ahead)
     rows = Counter(row[0] for row in asked)
