@@ -105,6 +105,15 @@ def test_the_cross_fitted_words_find_what_words_give_away():
     assert "fewer than 40" in cross_fitted(scored(length, pairs(39))[0])["left_out"]
 
 
+def test_the_cross_fitted_words_have_not_seen_the_pairs_they_score():
+    pytest.importorskip("sklearn")
+    letters = np.random.default_rng(0).choice(list("abcdefgh"), size=(60, 2, 12))
+    rows = [pair(f"p {n}", *("".join(side) for side in both)) for n, both in enumerate(letters)]
+    # the same pairs in several copies: prompts are kept together
+    figures = cross_fitted(scored(length, [row for row in rows for _ in range(2)])[0])
+    assert 0.25 < figures["accuracy"] < 0.75  # learnt by heart it would be 1
+
+
 def test_without_scikit_learn_there_is_no_baseline(monkeypatch):
     monkeypatch.setattr(accuracies, "find_spec", lambda name: None)
     assert "not installed" in cross_fitted(scored(length, pairs(60))[0])["left_out"]
@@ -142,6 +151,16 @@ def test_order_in_the_batch_is_noticed():
     assert figures["order"] == pytest.approx(0.5 * 15)
     assert figures["padding"] == 0.0
     assert figures["rows"] == 16
+
+
+def test_rounding_is_allowed_by_the_spread_or_by_the_size_of_scores():
+    def tolerance(score) -> float:
+        found, scores = scored(score, pairs(8))
+        return batching(found, None, scores)["tolerance"]
+
+    assert tolerance(goodness) == pytest.approx(1e-3)  # half +1, half -1: a spread of 1
+    assert tolerance(lambda _: 1000.0) == pytest.approx(1e-2)
+    assert tolerance(lambda _: 0.0) == pytest.approx(1e-5)
 
 
 def test_the_damage_is_what_it_says():

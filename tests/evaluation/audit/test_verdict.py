@@ -144,6 +144,8 @@ def test_every_sentence_names_its_evidence_and_is_on_screen_and_page():
     for judge in (length, goodness, constant, sound):
         found = audited(judge)
         shown, written = " ".join(" ".join(screen(found)).split()), page(found)
+        rows = written.partition("## Reliability")[2].splitlines()[4:]
+        assert len(rows) == len(found["calibration"]["table"])
         for finding in found["verdict"]:
             assert finding["evidence"] and finding["sentence"].endswith(".")
             assert " ".join(finding["sentence"].split()) in shown
