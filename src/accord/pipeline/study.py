@@ -21,6 +21,8 @@ from accord.pipeline.study_plan import Plan, some
 
 REPORT = "study_report.json"
 """The comparison of all cells, in the study's folder."""
+BETWEEN = ("variants", "confounded")
+"""Families of claims that compare variants; all others stay within one."""
 LOGS = "logs"
 """Folder of a study with what its workers printed and how they ended."""
 
@@ -155,15 +157,21 @@ def _failure(laid: Plan, outcome: workers.Outcome, command: str) -> AccordError:
 
 
 def _report(laid: Plan, console: Console) -> None:
-    """Write the comparison of all cells and print its claims."""
+    """Write the comparison of all cells; print claims between variants, and what is told apart."""
     study, said = laid.study.study, {}
     if study.resamples is not None:
         said["resamples"] = study.resamples
     write = import_module("accord.evaluation.study.document").study_document
     document = write(_evaluated(laid), study.title or study.name, **said)
     write_json(laid.out / REPORT, {**document, "study": laid.record()})
+    quiet = 0
     for claim in document["claims"]:
-        _line(console, claim["sentence"])
+        # Within a variant there are many, and most say that nothing was found.
+        if claim["family"] in BETWEEN or claim["distinguishable"]:
+            _line(console, claim["sentence"])
+        else:
+            quiet += 1
+    _line(console, f"within variants: {some(quiet, 'comparison')} not distinguishable")
     for sentence in document["factors"]["cannot"]:
         _line(console, f"cannot be concluded: {sentence}")
     _line(console, f"report  {laid.out / REPORT}")
