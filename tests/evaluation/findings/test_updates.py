@@ -1,7 +1,7 @@
 """What the updates of a policy stage did: each failure planted, and absent from healthy runs."""
 
 import pytest
-from planted import named, policy_stage
+from planted import document, named, policy_stage
 
 from accord.evaluation.findings import findings
 
@@ -47,6 +47,13 @@ def test_planted_failures_are_named(kind, name, changes, severity):
 def test_what_is_no_failure(kind, changes):
     found = findings(policy_stage(kind, **changes))
     assert [f["name"] for f in found if f["severity"] != "info"] == []
+
+
+@pytest.mark.parametrize(("kl", "severity"), [(5.0, None), (14.0, "warning"), (30.0, "problem")])
+def test_pairs_that_lead_far_away_are_seen_by_the_evaluation(kl, severity):
+    doc = document(length=20.0)
+    doc["policies"]["dpo"]["kl"] = {"mean": kl}
+    assert named(findings(doc)).get("kl_runaway", {}).get("severity") == severity
 
 
 def test_kl_is_held_against_its_target():

@@ -42,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     rollouts.truncation,
     rollouts.endless,
     updates.divergence,
+    updates.distance,
     updates.constraint,
     updates.ratios,
     updates.sampler,

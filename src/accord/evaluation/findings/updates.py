@@ -12,6 +12,7 @@ from accord.evaluation.findings.finding import (
     below,
     first,
     last,
+    measured_kl,
     plain,
     span,
     stages_of,
@@ -156,6 +157,22 @@ def critic(document: Document) -> Iterator[Finding]:
                 },
                 "start it from the reward model (critic_from), raise vf_coef, or train for more "
                 "steps",
+            )
+
+
+def distance(document: Document) -> Iterator[Finding]:
+    """The evaluation finds a policy trained on pairs far from its reference."""
+    for stage, _, _ in stages_of(document, ["preference"]):
+        policy = document.get("policies", {}).get(stage, {})
+        kl, tokens = measured_kl(document, stage), policy.get("statistics", {}).get("length")
+        if kl is not None and tokens and kl / tokens > KL_HIGH:
+            yield Finding(
+                "kl_runaway",
+                "problem" if kl / tokens > KL_RUNAWAY else "warning",
+                f"{stage} ran away from its reference: {plain(kl, 1)} nats a completion, "
+                f"{plain(kl / tokens)} a token, in the evaluation.",
+                {"stage": stage, "policy": stage, "kl": kl, "per_token": kl / tokens},
+                f"{SOFTER['preference']}, lower lr, or stop earlier",
             )
 
 
