@@ -279,6 +279,18 @@ def test_it_says_no_more_than_the_report():
     assert {"margin_explosion", "loss_saturated"} <= names
 
 
+def test_what_stands_in_one_check_alone_is_not_said():
+    def once(step: int, line: Line, rng: np.random.Generator) -> Line:
+        return line | {"rewards/margins": 60.0} if step == 26 else line
+
+    assert watched("preference", 1, once) == {}
+
+    def twice(step: int, line: Line, rng: np.random.Generator) -> Line:
+        return line | {"rewards/margins": 60.0} if 26 <= step <= 31 else line
+
+    assert watched("preference", 1, twice) == {"margin_explosion": 31}
+
+
 def test_few_checks_are_made_of_a_long_run(monkeypatch):
     checks = []
     monkeypatch.setattr(live, "findings", lambda document: checks.append(1) or [])

@@ -25,7 +25,10 @@ def test_spikes_have_their_steps():
     assert evidence["step"] == 30  # the higher one
 
 
-@pytest.mark.parametrize("loss", [course(*FALLING), spiked(30, times=1.2), spiked(3)])
+NOISY = [[s, v * (1.6 if s == 30 else 1.0)] for s, v in course(*FALLING, noise=0.4)]
+
+
+@pytest.mark.parametrize("loss", [course(*FALLING), spiked(30, times=1.2), spiked(3), NOISY])
 def test_noise_and_the_first_steps_are_no_spikes(loss):
     assert trained(loss=loss) == {}
 
