@@ -154,7 +154,7 @@ def resumed(lab) -> str:
 def test_a_killed_worker_is_resumed_from_its_checkpoint(halfway, lab, go, calls):
     process, worker = halfway
     os.kill(worker, signal.SIGKILL)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "its process was killed (signal 9)" in err
     assert "2 were left out" in err
@@ -167,7 +167,7 @@ def test_a_killed_worker_is_resumed_from_its_checkpoint(halfway, lab, go, calls)
 def test_ctrl_c_stops_the_workers_and_says_how_to_go_on(halfway, lab, go, calls):
     process, worker = halfway
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 75
     assert "3 stages of runs/lab are still to run" in err
     assert "resume: accord study study.yaml --workers 2" in err

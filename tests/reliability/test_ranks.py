@@ -20,6 +20,7 @@ STEPS = [f"{stage}.steps={count}" for stage, count in LENGTHS.items()]
 # a large eps: where a gradient vanishes, Adam would divide its rounding by itself
 TAME = [f"{stage}.eps=1.0e-3" for stage in STAGES]
 BETA = 0.1  # the recipe's
+SIDES = ("chosen", "rejected")
 COMPARED = ("loss", "grad_norm", "entropy", "num_tokens", "mean_token_accuracy")
 OF_A_ROLLOUT = (
     *("reward", "reward_std", "unique", "objective/kl", "objective/entropy", "objective/scores"),
@@ -41,9 +42,10 @@ def resolution(stage: str, line: dict[str, Any]) -> float:
     """
     if stage in ("ppo", "grpo"):
         return 1e-6
-    if "logps/chosen" not in line:
+    sides = [abs(line[f"logps/{side}"]) for side in SIDES if f"logps/{side}" in line]
+    if not sides:
         return 0.0
-    most = max(abs(line["logps/chosen"]), abs(line["logps/rejected"]))
+    most = max(sides)
     return 4 * BETA * float(np.spacing(np.float32(most)))
 
 
