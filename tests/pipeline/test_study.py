@@ -122,8 +122,10 @@ def waited_for(found, seconds: float = 30) -> list[Path]:
     raise AssertionError("nothing came")
 
 
+# A suite started in the background hands SIGINT on as ignored, which Python leaves so.
 CODE = """\
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from accord.cli import main
 from accord.pipeline import execute, study
 study.MODULES = dict.fromkeys(execute.MODULES, "study_toy")
