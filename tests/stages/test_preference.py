@@ -18,7 +18,7 @@ from accord.data.order import Order
 from accord.data.packing import Example, Response
 from accord.errors import AccordError
 from accord.model.decoder import Decoder
-from accord.stages.labels import mismatched
+from accord.stages.labels import Baseline, LabelSource, mismatched
 from accord.stages.reference import Reference
 from accord.stages.sources import ExampleSource
 from accord.stages.synced import SyncedReference, Watched
@@ -33,20 +33,24 @@ def settings(model: Path, **others: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("loss", "first"),
+    ("loss", "others", "first"),
     [
-        ("sigmoid", np.log(2)),
-        ("sigmoid_norm", np.log(2)),
-        ("hinge", 1.0),
-        ("apo_zero", 1.0),
-        ("kto", 0.5),
-        ({"sigmoid": 1.0, "apo_zero": 2.0}, np.log(2) + 2),
+        ("sigmoid", {}, np.log(2)),
+        ("sigmoid_norm", {}, np.log(2)),
+        ("hinge", {}, 1.0),
+        ("apo_zero", {}, 1.0),
+        ("kto", {}, 0.5),
+        ({"sigmoid": 1.0, "apo_zero": 2.0}, {}, np.log(2) + 2),
+        ("sigmoid", {"ld_alpha": 0.3}, np.log(2)),
+        ("sigmoid", {"micro_batch_tokens": 200}, np.log(2)),
+        ("sigmoid", {"sync_ref_model": True}, np.log(2)),
     ],
 )
 def test_the_loss_starts_where_policy_and_reference_are_one(
-    run, model_folder: Path, loss: Any, first: float
+    run, model_folder: Path, loss: Any, others: dict[str, Any], first: float
 ) -> None:
-    assert log(run(settings(model_folder, loss=loss)))[0]["loss"] == pytest.approx(first, abs=1e-5)
+    lines = log(run(settings(model_folder, loss=loss, **others)))
+    assert lines[0]["loss"] == pytest.approx(first, abs=1e-5)
 
 
 @pytest.mark.parametrize("loss", sorted(FREE))
@@ -140,6 +144,16 @@ def test_each_answer_stands_once_for_another_prompt() -> None:
         assert strange.prompt == row.prompt and strange.label is None
         assert strange.responses != row.responses
     assert mismatched(rows, 16, seed=4) == found != mismatched(rows, 16, seed=5)
+
+
+def test_z0_is_never_below_zero() -> None:
+    rows = [example(10 + i, 50 + i) for i in range(4)]
+    source = ExampleSource(rows, Order(4, 2, 1), 1)
+    baseline = Baseline()
+    told = LabelSource(source, source, baseline)
+    for total, expected in ((3.0, 1.5), (-3.0, 0.0)):
+        told.learn({"kl": (total, 2.0)})
+        assert baseline.kl == expected
 
 
 def test_z0_is_the_mean_over_the_whole_step(run, model_folder: Path) -> None:

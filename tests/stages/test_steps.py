@@ -1,5 +1,6 @@
 """Packed and shared batches against each sequence computed alone, on full logits."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -126,3 +127,15 @@ def test_pairs_that_share_a_prompt_lose_what_separate_copies_lose(
         assert parameter.grad is not None
         difference = (gradients[name] - parameter.grad).norm()
         assert difference <= 1e-7 * parameter.grad.norm(), name
+
+
+def test_a_row_without_its_reference_is_refused_by_a_loss_that_needs_it(model: Decoder) -> None:
+    generator = np.random.default_rng(5)
+    examples = [pair(generator, 0), replace(pair(generator, 1), reference=None)]
+    given = {"from": "x", "steps": 1, "data": [{"source": "x"}]}
+    for loss in ("sigmoid", {"simpo": 1, "sigmoid": 1}):
+        step = preference_step(PreferenceStage.model_validate(given | {"loss": loss}))
+        with pytest.raises(ValueError, match="no reference log-probability"):
+            step(model, collate(examples))
+    free = preference_step(PreferenceStage.model_validate(given | {"loss": "simpo"}))
+    assert torch.isfinite(free(model, collate(examples)).total)

@@ -44,6 +44,9 @@ def preference_step(config: LossSettings, groups: Sequence[str] = ()) -> Step:
     def step(model: Any, batch: TokenBatch) -> Loss:
         hidden_SD = predicting_hidden(model, batch)
         logps_S, stats = token_logps(hidden_SD, model.head_weight_VD, batch.target_S)
+        if config.needs_reference and batch.reference_R is None:
+            # zeros would train, and towards another objective
+            raise ValueError("a row of the batch has no reference log-probability")
         pairs = _pairs(logps_S, batch, config.ld_alpha)
         weight_P = _weights(config, model, batch, hidden_SD, logps_S)
         loss = preference_loss(config.losses, pairs, settings, weight_P, _masks(batch, groups))
