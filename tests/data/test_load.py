@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from accord.config.data import HeldoutConfig, SourceConfig
 from accord.data.account import Account
-from accord.data.load import BAD, DUPLICATE, IN_TRAINING, load_rows, weights_of
+from accord.data.load import ASKED, BAD, DUPLICATE, IN_TRAINING, load_rows, weights_of
 from accord.data.rows import ChatRow
 from accord.data.split import check_overlap
 from accord.errors import AccordError
@@ -65,6 +65,17 @@ def test_prompts_are_held_out_with_their_answers(tmp_path) -> None:
     prompts = load(tmp_path, "a.jsonl", heldout=HALF, kind="prompt")[0]
     assert [row.where for row in prompts.heldout] == [row.where for row in chats.heldout]
     check_overlap(chats.train, prompts.heldout)
+
+
+def test_rows_with_an_evaluation_prompt_are_held_out_and_counted(tmp_path) -> None:
+    rows = [{"instruction": f"q {n}", "input": "", "output": f"a {n}"} for n in range(20)]
+    write(tmp_path, "a.jsonl", [*rows, {"instruction": "Q  7", "input": "x", "output": "b"}])
+    asked = HeldoutConfig(fraction=0, prompts=("q 3", " Q 7", "q 99"))
+    for kind in ("chat", "prompt"):
+        loaded, account = load(tmp_path, "a.jsonl", heldout=asked, kind=kind)
+        assert [row.where for row in loaded.heldout] == ["a.jsonl:4", "a.jsonl:8"]
+        assert account["a.jsonl"]["kept"] == 21
+        assert account["a.jsonl"]["notes"][ASKED] == 2
 
 
 def test_groups_stay_together_and_repeats_across_them_are_dropped(tmp_path) -> None:

@@ -83,3 +83,29 @@ def test_a_bare_prompt_overlaps_every_row_that_asks_it() -> None:
     check_overlap(train, [ChatRow(said("Why?"), said("No idea."))])
     with pytest.raises(AccordError, match="training rows too"):
         check_overlap(train, [ChatRow(said("why?"), ())])
+
+
+ASKED = HeldoutConfig(fraction=0, prompts=("Odd one out?\n\nCat, dog",))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "held"),
+    [
+        ((Message("user", "  odd ONE out?\ncat,\tdog "),), True),
+        ((Message("system", "Be brief."), Message("user", "Odd one out? Cat, dog")), True),
+        ((Message("user", "Odd one out? Cat, dog, elm"),), False),
+        ((Message("assistant", "Odd one out? Cat, dog"), Message("user", "yes")), False),
+        ((), False),
+    ],
+)
+def test_rows_that_ask_an_evaluation_prompt_are_held_out_whatever_their_hash(prompt, held) -> None:
+    answer = (Message("assistant", "dog"),)
+    assert is_heldout(ChatRow(prompt, answer, group="g"), ASKED) is held
+    assert is_heldout(PairRow(prompt, answer, said("cat")), ASKED) is held
+    assert is_heldout(TextRow("Odd one out? Cat, dog"), ASKED) is False
+
+
+def test_a_held_out_prompt_moves_no_other_row() -> None:
+    rows = [TextRow(f"text {n}") for n in range(200)]
+    more = HeldoutConfig(fraction=0.5, prompts=("text 3",))
+    assert split(rows, more) == split(rows, HALF)

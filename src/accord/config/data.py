@@ -70,6 +70,9 @@ class HeldoutConfig(Strict):
     """Share of the rows (or groups) that is kept from training."""
     salt: str = "accord"
     """Word mixed into the hash: another one holds out other rows."""
+    prompts: tuple[str, ...] = ()
+    """Rows that ask one of these are held out too, whatever their hash: the prompts that an
+    evaluation writes out."""
 
 
 class RatedPairs(Strict):

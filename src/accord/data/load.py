@@ -15,7 +15,7 @@ from accord.data.kinds import Kind, as_kind
 from accord.data.rawfile import BadRow, FilteredRow, RawRow
 from accord.data.rows import PairRow, Row, digest
 from accord.data.sources import read, source_name
-from accord.data.split import content_key, is_heldout, row_text
+from accord.data.split import asks, content_key, is_heldout, row_text
 from accord.errors import AccordError
 
 MAX_BAD = 0.01
@@ -23,6 +23,7 @@ MAX_BAD = 0.01
 
 DUPLICATE = "duplicate"
 IN_TRAINING = "held out, but a training row says the same"
+ASKED = "held out for its prompt (among the kept)"
 BAD = "bad row"
 
 
@@ -74,6 +75,8 @@ def load_rows(
     for row in kept:
         # the row as it was read decides, so that every stage holds the same ones out
         (held if is_heldout(row.read, heldout) else train).append(row.wanted)
+        if asks(row.read, heldout.prompts):
+            account.noted(row.wanted.source, ASKED)
     if not train:
         raise AccordError(
             "No row is left to train on.",

@@ -3,6 +3,7 @@
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from accord.config.data import HeldoutConfig
@@ -18,6 +19,7 @@ def split(rows: Iterable[R], heldout: HeldoutConfig) -> tuple[list[R], list[R]]:
 
     A row's side depends on the salt and on its group, or else its normalised content: it stays
     when rows are added, reordered or read as another kind (a text and a chat answered by it).
+    Rows that ask one of `heldout.prompts` are held out whatever their group.
     """
     sides: tuple[list[R], list[R]] = ([], [])
     for row in rows:
@@ -26,10 +28,25 @@ def split(rows: Iterable[R], heldout: HeldoutConfig) -> tuple[list[R], list[R]]:
 
 
 def is_heldout(row: Row, heldout: HeldoutConfig) -> bool:
-    """Whether the salted hash of the row's key falls in the held-out fraction."""
+    """Whether the row asks a held-out prompt, or its key's salted hash is in the fraction."""
+    if asks(row, heldout.prompts):
+        return True
     key = content_key(row) if row.group is None else f"group {row.group}"
     number = hashlib.sha256(f"{heldout.salt}\n{key}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(number[:8]) < heldout.fraction * 2**64
+
+
+def asks(row: Row, prompts: tuple[str, ...]) -> bool:
+    """Whether a row's prompt, or one of the user's turns in it, is one of these, normalised."""
+    if not prompts or not isinstance(row, ChatRow | PairRow | LabelRow):
+        return False
+    turns = (normalised(turn.content) for turn in row.prompt if turn.role == "user")
+    return not _normalised(prompts).isdisjoint({prompt_key(row), *turns})
+
+
+@lru_cache(maxsize=8)
+def _normalised(prompts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(normalised, prompts))
 
 
 def content_key(row: Row) -> str:
