@@ -181,12 +181,15 @@ def _evaluated(laid: Plan) -> list[Any]:
     """Every cell with its evaluation and its resolved recipe, as the statistics take them."""
     make = import_module("accord.evaluation.study.table").Cell
     flattened = import_module("accord.evaluation.study.factors").flattened
+    assemble = import_module("accord.evaluation.document").assemble
     cells = []
     for cell in laid.cells:
         recipe = laid.study.recipes[cell.variant].model_dump(mode="json", by_alias=True)
         path = laid.folder(cell.stages[laid.study.evaluate]) / "accord" / "evaluation.json"
         evaluation = json.loads(path.read_text(encoding="utf-8"))
-        cells.append(make(cell.variant, cell.seed, evaluation, flattened(recipe)))
+        folders = {name: laid.folder(key) for name, key in cell.stages.items()}
+        run = assemble(folders, cell.variant)
+        cells.append(make(cell.variant, cell.seed, evaluation, flattened(recipe), run))
     return cells
 
 

@@ -17,6 +17,9 @@ from accord.evaluation.study.table import Scores
 Family = Literal["policies", "methods", "variants", "confounded"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
+ALONE = "; the interval, which is for this comparison alone, does exclude 0"
+"""Said where interval and verdict would seem to disagree."""
+
 Between = Callable[[str, str], Mapping[tuple[str, str], Contrast]]
 """Policy and scorer to the contrast of every two variants."""
 
@@ -55,6 +58,11 @@ class Claim:
         return self.p_holm <= LEVEL
 
     @property
+    def unadjusted(self) -> bool:
+        """Whether its interval excludes 0 but the correction for all comparisons does not."""
+        return self.result.interval.excludes_zero and not self.distinguishable
+
+    @property
     def causal(self) -> bool:
         """Whether it is the effect of the one key, or the one side, in which variants differ."""
         side = self.contrast.side if self.contrast else ""
@@ -72,7 +80,7 @@ class Claim:
             text = f"{about} = {estimate(self.result)}, {self._evidence()}"
         else:
             numbers = f"{estimate(self.result)}, {self._evidence()}"
-            text = f"{about}: not distinguishable ({numbers})"
+            text = f"{about}: not distinguishable ({numbers}{ALONE if self.unadjusted else ''})"
         if self.contrast:
             text += f"; {self.contrast.sentence}"
             if self._one_run_each(self.contrast.side):
@@ -102,6 +110,7 @@ class Claim:
             "p_holm": self.p_holm,
             "comparisons": self.comparisons,
             "distinguishable": self.distinguishable,
+            "unadjusted": self.unadjusted,
             "causal": self.causal,
             "keys": list(self.contrast.keys) if self.contrast else [],
             "sentence": self.sentence,

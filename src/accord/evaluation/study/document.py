@@ -1,8 +1,9 @@
 """The result document of a study, `study.json`: every number a report of it draws.
 
 Plain values. Keys: `variants`, `seeds`, `prompts`, `policies`, `scorers`, `references`,
-`per_prompt`, `averages`, `ranks`, `deltas`, `claims`, `factors`, `limits`, `bootstrap`. Lists over
-prompts are in the order of `prompts`.
+`per_prompt`, `averages`, `ranks`, `deltas`, `claims`, `summary`, `factors`, `limits`, `bootstrap`;
+from what stages logged `training`, `heldout`, `findings`, `frontier`, `samples`. Lists over prompts
+are in the order of `prompts`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +16,11 @@ from accord.evaluation.study.claims import Claim, by_family, claims
 from accord.evaluation.study.conclusions import factors_json
 from accord.evaluation.study.crossed import RESAMPLES, crossed, reach
 from accord.evaluation.study.factors import factors
+from accord.evaluation.study.frontier import frontier, samples
+from accord.evaluation.study.gathered import gathered
 from accord.evaluation.study.holm import LEVEL
 from accord.evaluation.study.table import Cell, Scores, table
+from accord.evaluation.study.training import heldout, training
 
 SCHEMA = 1
 TIE = 1e-9
@@ -37,8 +41,10 @@ def study_document(
     Raises:
         AccordError: If the runs cannot be compared (`table`), or share no seed.
     """
+    cells = list(cells)
     scores = table(cells)
     found = claims(scores, resamples, seed)
+    averages = _each(scores, lambda values_SP: _average(values_SP, resamples, seed))
     every = list(dict.fromkeys(p for policies in scores.values.values() for p in policies))
     return {
         "schema": SCHEMA,
@@ -48,15 +54,42 @@ def study_document(
         "prompts": [{"id": prompt, "prompt": text} for prompt, text in scores.prompts],
         "policies": every,
         "scorers": scores.scorers,
+        "scorer": _main_scorer(cells, scores),
         "references": dict(scores.references),
         "per_prompt": _each(scores, lambda values_SP: values_SP.mean(axis=0).tolist()),
-        "averages": _each(scores, lambda values_SP: _average(values_SP, resamples, seed)),
+        "averages": averages,
         "ranks": _ranks(scores),
         "deltas": _deltas(scores),
         "claims": [claim.to_json() for claim in found],
+        "summary": _summary(found),
         "factors": factors_json(factors(scores.settings), found),
         "limits": _limits(scores, found, resamples),
+        "training": training(cells),
+        "heldout": heldout(cells, resamples, seed),
+        "findings": gathered(cells),
+        "frontier": frontier(cells, scores, averages, resamples, seed),
+        "samples": samples(cells, scores),
         "bootstrap": {"resamples": resamples, "seed": seed, "level": LEVEL},
+    }
+
+
+def _main_scorer(cells: Iterable[Cell], scores: Scores) -> str:
+    """What figures show first: a reward that the recipe names before what every recipe can have."""
+    named = [name for cell in cells for name in cell.evaluation["protocol"].get("rewards", {})]
+    return next((name for name in named if name in scores.scorers), next(iter(scores.scorers), ""))
+
+
+def _summary(found: Sequence[Claim]) -> dict[str, dict[str, int]]:
+    """For each family how many comparisons there are, and what came of them."""
+    members = {f: [claim for claim in found if claim.family == f] for f in by_family(found)}
+    return {
+        family: {
+            "comparisons": len(among),
+            "distinguishable": sum(claim.distinguishable for claim in among),
+            "unadjusted": sum(claim.unadjusted for claim in among),
+            "causal": sum(claim.causal for claim in among),
+        }
+        for family, among in members.items()
     }
 
 

@@ -4,7 +4,7 @@ Axes: S seeds, P prompts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,15 @@ class Cell:
         seed: The training seed.
         evaluation: Its `evaluation.json`.
         settings: Its resolved recipe, dotted (`stages.grpo.lr`).
+        run: The document of the whole run (`evaluation.document.assemble`): its curves, held-out
+            figures and findings; empty where only scores are compared.
     """
 
     variant: str
     seed: int
     evaluation: Mapping[str, Any]
     settings: Mapping[str, Any]
+    run: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""A study's scores against what they cost in KL, and what its policies wrote."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from accord.evaluation.study.table import Cell, Scores
+from accord.evaluation.study.training import over_seeds
+
+SHOWN = 6
+"""Prompts whose completions are shown."""
+
+
+def frontier(
+    cells: Sequence[Cell],
+    scores: Scores,
+    averages: Mapping[str, Any],
+    resamples: int,
+    seed: int,
+) -> dict[str, list[dict[str, Any]]]:
+    """Policy to its points, one a variant, in order of KL from the reference.
+
+    A point is `{variants, kl, scores}`: `kl` in nats a completion, `{mean, ci95, per_seed}`, its
+    interval over seeds or, from one seed, over prompts; `scores` as in `averages`. Variants with
+    the same runs are one point. Where an evaluation measured no KL there is none.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for variant, policies in scores.values.items():
+        runs = sorted((c for c in cells if c.variant == variant), key=lambda c: c.seed)
+        for policy in policies:
+            measured = [c.evaluation.get("policies", {}).get(policy, {}).get("kl") for c in runs]
+            if not all(measured):
+                continue
+            kl = over_seeds([m["mean"] for m in measured], resamples, seed)
+            low, high = kl["ci95"] or measured[0]["ci95"]
+            kl["ci95"] = [max(0.0, low), high]
+            point = {"variants": [variant], "kl": kl, "scores": averages[variant][policy]}
+            _add(found.setdefault(policy, []), point)
+    return {policy: sorted(points, key=_at) for policy, points in found.items()}
+
+
+def samples(cells: Sequence[Cell], scores: Scores) -> dict[str, Any]:
+    """What policies wrote to the first prompts, from each variant's first seed.
+
+    `rows` are `{id, prompt, continues, texts}`; a text is `{policy, variants, completion, ended,
+    scores}`, and what several variants wrote alike stands once.
+    """
+    shown = [prompt for prompt, _ in scores.prompts[:SHOWN]]
+    first = {v: next(c for c in cells if (c.variant, c.seed) == (v, s[0]))
+             for v, s in scores.seeds.items()}  # fmt: skip
+    by_id = {v: {s["id"]: s for s in cell.evaluation["samples"]} for v, cell in first.items()}
+    return {
+        "seeds": {variant: seeds[0] for variant, seeds in scores.seeds.items()},
+        "rows": [_row({v: rows[prompt] for v, rows in by_id.items()}) for prompt in shown],
+    }
+
+
+def _at(point: Mapping[str, Any]) -> float:
+    return point["kl"]["mean"]
+
+
+def _add(points: list[dict[str, Any]], point: dict[str, Any]) -> None:
+    """Add a point, or its variant to the point of the same runs."""
+    for other in points:
+        if (other["kl"], other["scores"]) == (point["kl"], point["scores"]):
+            other["variants"] += point["variants"]
+            return
+    points.append(point)
+
+
+def _row(by_variant: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    one = next(iter(by_variant.values()))
+    texts: list[dict[str, Any]] = []
+    policies = dict.fromkeys(p for sample in by_variant.values() for p in sample["policies"])
+    for policy in policies:
+        for variant, sample in by_variant.items():
+            if policy not in sample["policies"]:
+                continue
+            written = {"policy": policy, **sample["policies"][policy]}
+            same = (t for t in texts if {**t, **written} == t)
+            text = next(same, None)
+            if text:
+                text["variants"].append(variant)
+            else:
+                texts.append({**written, "variants": [variant]})
+    return {**{key: one.get(key, False) for key in ("id", "prompt", "continues")}, "texts": texts}
