@@ -30,12 +30,14 @@ if TYPE_CHECKING:
         tokenizer,
     )
     from accord.pipeline.audit import audit
+    from accord.pipeline.compare import compare
     from accord.pipeline.generate import generate, load
     from accord.pipeline.merge import merge
 
 __all__ = [
     "AccordError",
     "audit",
+    "compare",
     "dpo",
     "evaluate",
     "generate",
@@ -59,6 +61,7 @@ _HOMES = {
     "load": "accord.pipeline.generate",
     "generate": "accord.pipeline.generate",
     "audit": "accord.pipeline.audit",
+    "compare": "accord.pipeline.compare",
     "merge": "accord.pipeline.merge",
     **dict.fromkeys(
         (

@@ -16,6 +16,7 @@ import typer
 from accord.cli import (
     audit,
     checks,
+    compare,
     data,
     explain,
     generating,
@@ -58,6 +59,7 @@ importing.register(app)
 merge.register(app)
 audit.register(app)
 checks.register(app)
+compare.register(app)
 data.register(app)
 explain.register(app)
 
