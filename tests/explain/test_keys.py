@@ -4,7 +4,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from accord.config.data import HeldoutConfig, RatedPairs, SampledPairs, SourceConfig
+from accord.config.data import HeldoutConfig, JudgedPairs, RatedPairs, SampledPairs, SourceConfig
 from accord.config.generate import SamplingConfig
 from accord.config.lora import LoRAConfig
 from accord.config.model import ModelConfig
@@ -17,8 +17,8 @@ from accord.explain.keys import Key, recipe_keys, stage_models, written
 from accord.report.glossary import KEYS
 
 NESTED = (
-    SourceConfig, HeldoutConfig, RatedPairs, SampledPairs, SamplingConfig, LoRAConfig, RatedGroups,
-    RewardTerm, RolloutConfig, PromptsConfig, ModelConfig, LossSettings,
+    SourceConfig, HeldoutConfig, RatedPairs, SampledPairs, JudgedPairs, SamplingConfig, LoRAConfig,
+    RatedGroups, RewardTerm, RolloutConfig, PromptsConfig, ModelConfig, LossSettings,
 )  # fmt: skip
 
 CHIEF = (
@@ -41,6 +41,7 @@ CHIEF = (
     "SamplingConfig.temperature", "SamplingConfig.top_p", "SamplingConfig.max_new_tokens",
     "HeldoutConfig.fraction", "SourceConfig.fraction", "SourceConfig.weight",
     "RewardStage.centering", "RatedGroups.regression", "EvaluateStage.samples_per_prompt",
+    "JudgedPairs.samples", "JudgedPairs.label", "JudgedPairs.prompts",
 )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def test_no_key_of_any_model_is_missed():
         assert fields <= set(keys_of(kind)), kind
     owners = {(key.owner, key.name) for key in recipe_keys()}
     for model in NESTED:
-        assert {(model.__name__, name) for name in model.model_fields} <= owners
+        assert {(model.__name__, f.alias or n) for n, f in model.model_fields.items()} <= owners
     paths = (
         "beta", "from", "lora.r", "pairs.gap", "pairs.rejected_sampling.top_p", "data.fraction",
         "data.options.digits", "heldout.salt", "micro_batch_tokens",

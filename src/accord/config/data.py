@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from accord.config.base import Strict
 from accord.config.generate import SamplingConfig
+from accord.config.rewards import RewardTerm
 from accord.config.tasks import TASK, parse_task
 
 
@@ -101,4 +102,39 @@ class SampledPairs(Strict):
     chosen_sampling: SamplingConfig = SamplingConfig()
 
 
-PairsConfig = Annotated[RatedPairs | SampledPairs, Field(discriminator="kind")]
+class JudgedPairs(Strict):
+    """Pairs of completions that one model samples and a known reward judges; the tokens trained on
+    are those that were drawn."""
+
+    kind: Literal["judged"] = "judged"
+    from_: str = Field(alias="from")
+    """Stage or folder of the model that writes both sides."""
+    reward: tuple[RewardTerm, ...] = Field(min_length=1)
+    """What judges completions: the weighted sum of these."""
+    samples: int = Field(default=4, ge=2)
+    """Completions of each prompt."""
+    label: Literal["best_worst", "bradley_terry"] = "best_worst"
+    """best_worst: the best of the completions against the worst; bradley_terry: every two of them
+    are a pair, the first chosen with probability σ(reward - reward of the second), so that a
+    term's weight says how sure the labels are."""
+    sampling: SamplingConfig = SamplingConfig()
+    first_words: int | None = Field(default=None, gt=0)
+    """Use the first words of a text as the prompt (a continuation, not a chat turn)."""
+    prompts: int | None = Field(default=None, gt=0)
+    """Prompts drawn by the seed out of those to train on, and as large a share of those held out;
+    none: all."""
+
+
+PairsConfig = Annotated[RatedPairs | SampledPairs | JudgedPairs, Field(discriminator="kind")]
+
+
+def pair_models(pairs: object) -> tuple[tuple[tuple[str | int, ...], str | None], ...]:
+    """Models that pairs are made by, each with its key below `pairs`."""
+    match pairs:
+        case SampledPairs():
+            return (("rejected",), pairs.rejected), (("chosen",), pairs.chosen)
+        case JudgedPairs():
+            judges = ((("reward", i, "model"), t.model) for i, t in enumerate(pairs.reward))
+            return (("from",), pairs.from_), *judges
+        case _:
+            return ()

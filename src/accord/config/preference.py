@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from accord.config.base import ChatTemplate, Strict
-from accord.config.data import HeldoutConfig, PairsConfig, SampledPairs, SourceConfig
+from accord.config.data import HeldoutConfig, PairsConfig, SourceConfig, pair_models
 from accord.config.lora import LoRAConfig
 from accord.config.train import TrainConfig
 from accord.errors import did_you_mean
@@ -180,9 +180,7 @@ class PreferenceStage(TrainConfig, LossSettings):
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
-        named = (self.from_,)
-        if isinstance(self.pairs, SampledPairs):
-            named += tuple(n for n in (self.pairs.rejected, self.pairs.chosen) if n)
+        named = (self.from_, *(name for _, name in pair_models(self.pairs) if name))
         return tuple(dict.fromkeys(named))
 
     @model_validator(mode="after")

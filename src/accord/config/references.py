@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from accord.config.data import SampledPairs
+from accord.config.data import pair_models
 from accord.config.document import Document, Place
 from accord.config.reward import RewardStage
 from accord.config.rl import GRPOStage, OnlineStage, PPOStage
@@ -39,9 +39,8 @@ def _named(config: StageConfig) -> Iterator[tuple[Place, str | None]]:
         case PretrainStage() | RewardStage():
             yield ("tokenizer",), config.tokenizer
     yield ("from",), config.from_
-    if isinstance(config, PreferenceStage) and isinstance(config.pairs, SampledPairs):
-        yield ("pairs", "rejected"), config.pairs.rejected
-        yield ("pairs", "chosen"), config.pairs.chosen
+    if isinstance(config, PreferenceStage | RewardStage):
+        yield from ((("pairs", *key), name) for key, name in pair_models(config.pairs))
     if isinstance(config, PPOStage | GRPOStage | OnlineStage):
         for key in ("reward", "judges"):
             yield from (((key, i, "model"), t.model) for i, t in enumerate(getattr(config, key)))

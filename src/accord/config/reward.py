@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from accord.config.base import ChatTemplate, Strict
-from accord.config.data import HeldoutConfig, RatedPairs, SourceConfig
+from accord.config.data import (
+    HeldoutConfig,
+    JudgedPairs,
+    RatedPairs,
+    SampledPairs,
+    SourceConfig,
+    pair_models,
+)
 from accord.config.model import check_shape
 from accord.config.train import TrainConfig
 
@@ -46,7 +53,12 @@ class RewardStage(TrainConfig):
     """`preset` and any key of the model config, for a scorer trained from scratch."""
     architecture: Literal["causal", "bidirectional"] = "causal"
     """causal: value at the last token; bidirectional: mean over all tokens, each seeing all."""
-    pairs: Annotated[RatedPairs | RatedGroups, Field(discriminator="kind")] | None = None
+    pairs: (
+        Annotated[
+            RatedPairs | RatedGroups | SampledPairs | JudgedPairs, Field(discriminator="kind")
+        ]
+        | None
+    ) = None
     """How comparisons are made where the data has none."""
     use_margin: bool = False
     """Subtract the pair's margin column from the difference of scores (Llama 2)."""
@@ -65,7 +77,8 @@ class RewardStage(TrainConfig):
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
-        return tuple(name for name in (self.tokenizer, self.from_) if name)
+        named = (self.tokenizer, self.from_, *(name for _, name in pair_models(self.pairs)))
+        return tuple(dict.fromkeys(name for name in named if name))
 
     @model_validator(mode="after")
     def _origin(self) -> Self:

@@ -30,7 +30,7 @@ def chat_example(
 def pair_example(
     row: PairRow, tokenizer: Tokenizer, template: str | None, train_on: TrainOn = "last"
 ) -> Example:
-    """A pair as one example: two responses that share their prompt.
+    """A pair as one example: two responses that share their prompt, as drawn where that is known.
 
     Args:
         row: The pair.
@@ -42,6 +42,10 @@ def pair_example(
     Raises:
         AccordError: As `render`, with the row's place.
     """
+    if row.drawn is not None:
+        both = (row.drawn.chosen, row.drawn.rejected)
+        drawn = tuple(Response(ids, (True,) * len(ids)) for ids in both)
+        return Example(row.drawn.prompt, drawn, row.id, margin=row.margin)
     sides = (row.chosen, row.rejected)
     prompt, responses = _answers(row, row.prompt, sides, tokenizer, template, train_on)
     responses = tuple(

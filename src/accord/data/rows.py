@@ -73,6 +73,15 @@ class ChatRow(Row):
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A pair's tokens as a model drew them, which its text need not encode to again."""
+
+    prompt: tuple[int, ...]
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class PairRow(Row):
     """A preferred and a worse response to one prompt.
 
@@ -82,6 +91,7 @@ class PairRow(Row):
         rejected: The worse one.
         margin: How much better, if known.
         cut_off: Whether each side was cut off at a limit: it has no end to be learnt.
+        drawn: The tokens to train on, where they are known; none: those of the text.
     """
 
     prompt: Messages
@@ -89,6 +99,7 @@ class PairRow(Row):
     rejected: Messages
     margin: float | None = None
     cut_off: tuple[bool, bool] = (False, False)
+    drawn: Drawn | None = None
 
     def content(self) -> dict[str, Any]:
         """Prompt, both responses and, where there is one, the margin."""

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from accord.config.generate import SamplingConfig
 from accord.config.stages import PromptsConfig
@@ -17,6 +18,8 @@ from accord.evaluation.samples import Prompt, Sample
 from accord.rollout.engine import Engine
 from accord.text.chat import prompt_ids, stop_ids
 from accord.text.messages import Message, Messages
+
+R = TypeVar("R", bound=Row)
 
 
 def fixed_prompts(
@@ -37,15 +40,8 @@ def fixed_prompts(
         AccordError: If no prompt is left, or texts are to be prompts without `first_words`.
     """
     written = [_written(text, policy, template) for text in config.texts]
-    drawn: dict[str, Prompt] = {}
-    for row in sorted(heldout, key=lambda row: row.id):
-        if len(drawn) == config.count:
-            break
-        prompt = _from_row(row, config.first_words, policy, template)
-        if prompt is not None:
-            prompt = replace(prompt, extra=row.extra, where=row.where)
-            drawn.setdefault(prompt.id, prompt)
-    prompts = [*written, *drawn.values()]
+    drawn = row_prompts(heldout, config.first_words, policy, template, config.count)
+    prompts = [*written, *(prompt for _, prompt in drawn)]
     if not prompts:
         raise AccordError(
             "No evaluation prompt is left: no held-out row is long enough to give one.",
@@ -53,6 +49,38 @@ def fixed_prompts(
             "lower first_words, raise heldout.fraction, or write texts",
         )
     return prompts
+
+
+def row_prompts(
+    rows: Sequence[R],
+    first_words: int | None,
+    policy: Policy,
+    template: str | None = None,
+    count: int | None = None,
+) -> list[tuple[R, Prompt]]:
+    """Prompts of rows, each with the row it is of, in the order of the rows' content hash.
+
+    A prompt that occurs twice is that of the first row; rows too short to give one give none.
+
+    Args:
+        rows: Where prompts come from.
+        first_words: How many words of a text are its prompt; none: rows have prompts of their own.
+        policy: Whose tokenizer reads them.
+        template: Chat template that renders a turn; none: the tokenizer's own.
+        count: Prompts at most; none: all.
+
+    Raises:
+        AccordError: Texts are to be prompts without `first_words`.
+    """
+    found: dict[str, tuple[R, Prompt]] = {}
+    for row in sorted(rows, key=lambda row: row.id):
+        if len(found) == count:
+            break
+        prompt = _from_row(row, first_words, policy, template)
+        if prompt is not None:
+            prompt = replace(prompt, extra=row.extra, where=row.where)
+            found.setdefault(prompt.id, (row, prompt))
+    return list(found.values())
 
 
 def opening(text: str, count: int) -> str | None:

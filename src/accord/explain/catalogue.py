@@ -14,6 +14,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "training": ("TrainConfig", "PretrainStage", "SFTStage", "ModelConfig", "Recipe"),
     "preference": (
         "LossSettings", "PreferenceStage", "LoRAConfig", "RatedPairs", "SampledPairs",
+        "JudgedPairs",
     ),
     "reward models": ("RewardStage", "RatedGroups"),
     "policies": (

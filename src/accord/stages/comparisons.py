@@ -13,6 +13,7 @@ from accord.data.pairs import rated_pairs, rating_of
 from accord.data.rows import ChatRow, PairRow, Row, TextRow
 from accord.errors import AccordError
 from accord.stages.context import StageContext
+from accord.stages.pairs import load_pairs
 from accord.stages.records import stage_rows
 from accord.text.messages import Message, Messages
 from accord.text.tokenizer import Tokenizer
@@ -39,15 +40,17 @@ class Comparisons:
     rating: str = ""
 
 
-def comparisons(config: RewardStage, context: StageContext, account: Account) -> Comparisons:
+def comparisons(
+    config: RewardStage, context: StageContext, tokenizer: Tokenizer, account: Account
+) -> Comparisons:
     """Read the stage's rows; held-out pairs are made of held-out rows alone.
 
     Raises:
-        AccordError: As `load_rows` and `rated_pairs`; a pair without the margin asked for.
+        AccordError: As `load_pairs` and `rated_pairs`; a pair without the margin asked for.
     """
     made = config.pairs
-    if made is None:
-        pairs = stage_rows(config, "pair", context, account)
+    if not isinstance(made, RatedPairs | RatedGroups):
+        pairs = load_pairs(config, context, tokenizer, account)
         if config.use_margin:
             _check_margins(pairs.train, f"stages.{context.name}.use_margin")
         return Comparisons(pairs.train, pairs.heldout)

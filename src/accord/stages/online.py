@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 from torch import Tensor
 
 from accord.config.rl import OnlineStage
@@ -12,6 +11,7 @@ from accord.data.buffer import pack_examples, unpack_examples
 from accord.data.packing import Example, collate
 from accord.stages.collector import Figures
 from accord.stages.context import StageContext
+from accord.stages.judged import best_and_worst
 from accord.stages.online_policy import leave_policy, open_policy, train_policy
 from accord.stages.reference import Reference
 from accord.stages.rollouts import Group
@@ -42,11 +42,12 @@ class BestAgainstWorst:
 
     def keeps(self, group: Group) -> bool:
         """Whether one completion is better than another."""
-        return max(group.scores) > min(group.scores)
+        return best_and_worst(group.scores) is not None
 
     def rows(self, groups: Sequence[Group]) -> tuple[list[Example], Figures]:
         """Pairs; groups whose rewards are all equal give none and are counted."""
-        pairs = [_pair(group) for group in groups if self.keeps(group)]
+        ends = [(group, best_and_worst(group.scores)) for group in groups]
+        pairs = [_pair(group, *both) for group, both in ends if both is not None]
         figures: Figures = {"pairs_made": (float(len(pairs)), float(len(groups)))}
         return self._reference.in_memory(pairs), figures
 
@@ -67,7 +68,6 @@ class BestAgainstWorst:
         return unpack_examples(tensors)
 
 
-def _pair(group: Group) -> Example:
-    best, worst = int(np.argmax(group.scores)), int(np.argmin(group.scores))
+def _pair(group: Group, best: int, worst: int) -> Example:
     responses = group.example.responses
     return replace(group.example, responses=(responses[best], responses[worst]))

@@ -1,13 +1,14 @@
-"""Where a preference stage's pairs come from: the data, its ratings, or models that answer."""
+"""Where pairs come from: the data, its ratings, or models that answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from accord.checkpoint.folder import load_model
-from accord.config.data import RatedPairs, SampledPairs
+from accord.config.data import JudgedPairs, RatedPairs, SampledPairs
 from accord.config.generate import SamplingConfig
 from accord.config.preference import PreferenceStage
+from accord.config.reward import RewardStage
 from accord.data.account import Account
 from accord.data.examples import at_row, no_room, opening_ids
 from accord.data.load import Kind, Loaded
@@ -16,6 +17,7 @@ from accord.data.rows import ChatRow, PairRow, digest
 from accord.errors import AccordError
 from accord.rollout.engine import Engine
 from accord.stages.context import StageContext
+from accord.stages.judged import CUT_OFF, IDENTICAL, Judging
 from accord.stages.models import check_same_tokens
 from accord.stages.records import stage_rows
 from accord.text.chat import stop_ids
@@ -23,40 +25,55 @@ from accord.text.messages import Message, Messages
 from accord.text.tokenizer import Tokenizer
 from accord.train import current_ranks
 
-IDENTICAL = "chosen and rejected are the same"
 EMPTY = "a sampled response is empty"
-CUT_OFF = "sampled responses cut off at max_new_tokens: no end to be learnt"
 
 _Side = tuple[Messages, bool]
 """A response, and whether it was cut off."""
 
 
 def load_pairs(
-    config: PreferenceStage, context: StageContext, tokenizer: Tokenizer, account: Account
+    config: PreferenceStage | RewardStage,
+    context: StageContext,
+    tokenizer: Tokenizer,
+    account: Account,
 ) -> Loaded:
     """Pairs to train on and pairs held out; held-out pairs are made of held-out rows alone."""
-    kind: Kind = "pair"
-    if isinstance(config.pairs, RatedPairs):
-        kind = "text"
-    elif isinstance(config.pairs, SampledPairs):
-        kind = "prompt" if config.pairs.chosen else "chat"
-    rows = stage_rows(config, kind, context, account)
-    if isinstance(config.pairs, RatedPairs):
-        pairs, seed = config.pairs, context.seed
-        held = rated_pairs(rows.heldout, pairs, seed) if rows.heldout else []
-        return Loaded(rated_pairs(rows.train, pairs, seed, account), held)
-    if isinstance(config.pairs, SampledPairs):
+    made, seed = config.pairs, context.seed
+    rows = stage_rows(config, _kind(made), context, account)
+    if isinstance(made, RatedPairs):
+        held = rated_pairs(rows.heldout, made, seed) if rows.heldout else []
+        return Loaded(rated_pairs(rows.train, made, seed, account), held)
+    if isinstance(made, SampledPairs):
         sides = {name: context.input(name) for name in config.inputs()}
-        answer = _Answers(config.pairs, sides, tokenizer, config.max_length, context.seed)
-        train = answer.pairs(rows.train, account)
-        if not train:
-            raise AccordError(
-                "No sampled pair is left to train on.",
-                f"stages.{context.name}.pairs",
-                f"sample at a higher temperature or longer; read and dropped: {account.to_json()}",
-            )
-        return Loaded(train, answer.pairs(rows.heldout, Account()))
-    return rows
+        answer = _Answers(made, sides, tokenizer, config.max_length, seed)
+        train, held = answer.pairs(rows.train, account), answer.pairs(rows.heldout, Account())
+    elif isinstance(made, JudgedPairs):
+        judge = Judging(made, context, tokenizer, config.max_length)
+        held = judge.pairs(rows.heldout, judge.share(rows.train, rows.heldout), Account())
+        train = judge.pairs(rows.train, made.prompts, account)
+    else:
+        return rows
+    if not train:
+        raise AccordError(
+            f"No {made.kind} pair is left to train on.",
+            f"stages.{context.name}.pairs",
+            f"sample at a higher temperature or longer; read and dropped: {account.to_json()}",
+        )
+    return Loaded(train, held)
+
+
+def _kind(made: object) -> Kind:
+    """What rows pairs are made of."""
+    match made:
+        case RatedPairs():
+            return "text"
+        case SampledPairs():
+            return "prompt" if made.chosen else "chat"
+        case JudgedPairs():
+            # the first words of a conversation's answer are a prompt too
+            return "chat" if made.first_words else "prompt"
+        case _:
+            return "pair"
 
 
 class _Answers:

@@ -137,7 +137,7 @@ def run(config: RewardStage, context: StageContext) -> None:
     account = Account()
     scorer, tokenizer, mark = _start(config, context)
     check_length(scorer.config, config.max_length, place)
-    rows = comparisons(config, context, account)
+    rows = comparisons(config, context, tokenizer, account)
     held = pair_examples(rows.heldout_pairs, tokenizer, config.max_length, Account())
     source = _source(config, context, rows, tokenizer, account)
     edges = length_edges([example.length - len(example.prompt) for _, example in held])

@@ -224,6 +224,24 @@ KEYS: Mapping[str, Entry] = {
         bad="Many: the same text again and again, learned by heart.",
         try_="2, and more texts.",
     ),
+    "JudgedPairs.samples": Entry(
+        healthy="4 to 8: best against worst grows clearer with more.",
+        bad="2: many prompts tie and give no pair. Many: sampling takes the time, and the best of "
+        "many is text that the model hardly ever writes.",
+        try_="Raise it when rows.json counts many ties.",
+    ),
+    "JudgedPairs.label": Entry(
+        healthy="best_worst to be taught the most by each prompt; bradley_terry for labels as "
+        "noisy as people's, from which a reward model can learn the reward's scale.",
+        bad="bradley_terry with a reward that hardly differs: labels are coin flips.",
+        try_="A larger weight of the reward's terms makes bradley_terry surer.",
+    ),
+    "JudgedPairs.prompts": Entry(
+        healthy="As many as the steps will see: steps × batch_size pairs.",
+        bad="More: completions are sampled that no step trains on. Few: the same pairs over and "
+        "over, learned by heart.",
+        try_="batch_size × steps, divided by the pairs a prompt gives.",
+    ),
     "OnlineStage.num_generations": Entry(
         healthy="4 to 8: best against worst grows clearer with more.",
         bad="2: pairs are often ties or noise. Many: sampling takes the time, and the worst of "
