@@ -72,6 +72,19 @@ def pair(generator: np.random.Generator, number: int) -> Example:
     return Example(draw(generator, 1, 12), tuple(responses), f"row {number}", reference)
 
 
+def likely(model: Decoder, example: Example) -> Example:
+    """The same prompt with responses of which the policy is surer than of what it draws."""
+    responses = []
+    for first in (1, 2):
+        ids = [*example.prompt, first]
+        for _ in range(6):
+            hidden = model(torch.tensor(ids), torch.arange(len(ids)), Plan.dense(1, len(ids)))
+            ids.append(int(model.logits(hidden[-1:]).argmax()))
+        answer = tuple(ids[len(example.prompt) :])
+        responses.append(Response(answer, (False,) + (True,) * (len(answer) - 1)))
+    return replace(example, responses=tuple(responses))
+
+
 def separate(model: Decoder, example: Example) -> tuple[list[Tensor], list[int]]:
     """Log-probability and scored tokens of each response, after a copy of the prompt."""
     sums, counts = [], []
@@ -83,10 +96,28 @@ def separate(model: Decoder, example: Example) -> tuple[list[Tensor], list[int]]
     return sums, counts
 
 
+def weight(model: Decoder, example: Example, weighting: str) -> float:
+    """WPO's weight of a pair, from full tables: exp of mean log-probabilities, `wpo_aligned` less
+    log sum p^2 at each token; only `wpo` is at most 1."""
+    product = 1.0
+    for response in example.responses:
+        ids, begin = [*example.prompt, *response.ids], len(example.prompt) - 1
+        count, mask = len(ids) - 1, torch.tensor(response.mask)
+        hidden = model(torch.tensor(ids[:-1]), torch.arange(count), Plan.dense(1, count))
+        table = F.softmax(model.logits(hidden), dim=-1)[begin:][mask]
+        drawn = table.gather(1, torch.tensor(response.ids)[mask, None])[:, 0].log()
+        if weighting == "wpo_aligned":
+            drawn = drawn - table.square().sum(1).log()
+        product *= float(drawn.mean().exp())
+    return min(product, 1.0) if weighting == "wpo" else product
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {},
+        {"weighting": "wpo"},
+        {"weighting": "wpo_aligned"},
         {"beta": 0.7, "label_smoothing": 0.2, "loss": {"sigmoid": 1, "sft": 0.3}},
         {"loss": "sigmoid_norm", "beta": 5.0, "margin_cap": 2.0},
     ],
@@ -96,6 +127,8 @@ def test_pairs_that_share_a_prompt_lose_what_separate_copies_lose(
 ) -> None:
     generator = np.random.default_rng(3)
     examples = [pair(generator, number) for number in range(7)]
+    examples.append(likely(model, examples[0]))
+    assert weight(model, examples[-1], "wpo_aligned") > 1
     config = PreferenceStage.model_validate(
         {"from": "x", "steps": 1, "data": [{"source": "x"}]} | settings
     )
@@ -118,7 +151,10 @@ def test_pairs_that_share_a_prompt_lose_what_separate_copies_lose(
         if config.margin_cap is not None:
             x = x.clamp(max=config.margin_cap)
         smooth = config.label_smoothing
-        expected = expected - (1 - smooth) * F.logsigmoid(x) - smooth * F.logsigmoid(-x)
+        lost = -(1 - smooth) * F.logsigmoid(x) - smooth * F.logsigmoid(-x)
+        if config.weighting != "none":
+            lost = lost * weight(model, example, config.weighting)
+        expected = expected + lost
         expected = expected - config.losses.get("sft", 0) * chosen / long
     expected.backward()
     assert found.total.item() == pytest.approx(expected.item(), rel=1e-8)
