@@ -8,6 +8,8 @@ whose rows are divided among ours.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from torch.nn import Linear
+
 from accord.checkpoint.names import family_of
 from accord.config.model import ModelConfig
 from accord.errors import AccordError, did_you_mean
@@ -50,6 +52,12 @@ def linear_layers(config: ModelConfig) -> list[Target]:
     """
     skeleton = Decoder.empty(config, device="meta")
     shapes = {name: weight.shape for name, weight in skeleton.named_parameters()}
+    # peft adapts no router and no stack of experts: they are no linear layers there either
+    inside = {
+        name
+        for name, part in skeleton.layers.named_modules(prefix="layers")
+        if type(part) is Linear
+    }
     return [
         Target(
             rule.theirs.removesuffix(".weight"),
@@ -59,7 +67,7 @@ def linear_layers(config: ModelConfig) -> list[Target]:
             rule.transposed,
         )
         for rule in family_of(config).rules(config)
-        if rule.ours[0].startswith("layers.") and len(shapes[rule.ours[0]]) == 2
+        if rule.ours and rule.ours[0].removesuffix(".weight") in inside
     ]
 
 

@@ -170,7 +170,7 @@ def load_model(
             stored = merged(stored, read_adapter(folder, config), config)
         dtype = dtype or stored[rules[0].theirs].get().dtype
         decoder = decoder.to(dtype).to_empty(device=device)
-        fill(dict(decoder.named_parameters()), rules, stored, ours)
+        fill(dict(decoder.named_parameters()), rules, stored)
     return decoder
 
 

@@ -114,7 +114,7 @@ def load_scorer(
         check(stored, rules, shapes, family, scorer.config, str(folder))
         dtype = dtype or stored[rules[0].theirs].get().dtype
         scorer = scorer.to(dtype).to_empty(device=device)
-        fill(_own(scorer), rules, stored, shapes)
+        fill(_own(scorer), rules, stored)
     return scorer
 
 

@@ -184,12 +184,10 @@ def fill(
     weights: Mapping[str, Tensor],
     rules: list[Rule],
     stored: Mapping[str, Stored],
-    ours: Mapping[str, torch.Size],
 ) -> None:
     """Copy every stored tensor to its place among a model's weights."""
     for rule in rules:
-        for name, value in rule.unpack(stored[rule.theirs].get(), ours).items():
-            weights[name].copy_(value)
+        rule.fill(weights, stored[rule.theirs].get())
 
 
 def _some(names: list[str]) -> str:

@@ -35,6 +35,12 @@ class Rule:
         parts = whole.split([shapes[name][0] for name in self.ours])
         return dict(zip(self.ours, parts, strict=True))
 
+    def fill(self, weights: Mapping[str, Tensor], theirs: Tensor) -> None:
+        """Copy their tensor to its place in ours."""
+        shapes = {name: weights[name].shape for name in self.ours}
+        for name, value in self.unpack(theirs, shapes).items():
+            weights[name].copy_(value)
+
 
 def layered(config: ModelConfig, rules: Iterable[Rule]) -> list[Rule]:
     """The rules of every block, `{i}` its number."""
