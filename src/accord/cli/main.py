@@ -15,6 +15,7 @@ import typer
 
 from accord.cli import (
     audit,
+    chat,
     checks,
     compare,
     data,
@@ -23,6 +24,7 @@ from accord.cli import (
     importing,
     merge,
     policies,
+    serve,
     stages,
     study,
 )
@@ -55,6 +57,8 @@ stages.register(app)
 study.register(app)
 policies.register(app)
 generating.register(app)
+chat.register(app)
+serve.register(app)
 importing.register(app)
 merge.register(app)
 audit.register(app)

@@ -1,0 +1,1 @@
+"""Serving: models over HTTP in OpenAI's terms, the chat page, the chat in a terminal."""
