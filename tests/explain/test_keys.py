@@ -12,13 +12,13 @@ from accord.config.preference import LossSettings, PreferenceStage
 from accord.config.recipe import Recipe
 from accord.config.reward import RatedGroups
 from accord.config.rewards import RewardTerm, RolloutConfig
-from accord.config.stages import PromptsConfig, StageConfig
+from accord.config.stages import BestOf, PromptsConfig, StageConfig
 from accord.explain.keys import Key, recipe_keys, stage_models, written
 from accord.report.glossary import KEYS
 
 NESTED = (
     SourceConfig, HeldoutConfig, RatedPairs, SampledPairs, JudgedPairs, SamplingConfig, LoRAConfig,
-    RatedGroups, RewardTerm, RolloutConfig, PromptsConfig, ModelConfig, LossSettings,
+    RatedGroups, RewardTerm, RolloutConfig, PromptsConfig, BestOf, ModelConfig, LossSettings,
 )  # fmt: skip
 
 CHIEF = (
@@ -41,7 +41,7 @@ CHIEF = (
     "SamplingConfig.temperature", "SamplingConfig.top_p", "SamplingConfig.max_new_tokens",
     "HeldoutConfig.fraction", "SourceConfig.fraction", "SourceConfig.weight",
     "RewardStage.centering", "RatedGroups.regression", "EvaluateStage.samples_per_prompt",
-    "JudgedPairs.samples", "JudgedPairs.label", "JudgedPairs.prompts",
+    "BestOf.n", "JudgedPairs.samples", "JudgedPairs.label", "JudgedPairs.prompts",
 )  # fmt: skip
 
 

@@ -35,6 +35,9 @@ def _named(config: StageConfig) -> Iterator[tuple[Place, str | None]]:
             yield ("reference",), config.reference
             yield from ((("policies", i), name) for i, name in enumerate(config.policies))
             yield from ((("rewards", k, "model"), t.model) for k, t in config.rewards.items())
+            for name, best in config.best_of.items():
+                for i, term in enumerate(best.reward):
+                    yield ("best_of", name, "reward", i, "model"), term.model
             return
         case PretrainStage() | RewardStage():
             yield ("tokenizer",), config.tokenizer

@@ -120,6 +120,15 @@ class PromptsConfig(Strict):
         return self
 
 
+class BestOf(Strict):
+    """A policy that answers with the best of n completions of the reference."""
+
+    n: int = Field(ge=2)
+    """Completions that are chosen from."""
+    reward: tuple[RewardTerm, ...] = Field(min_length=1)
+    """What chooses: the weighted sum of these."""
+
+
 class EvaluateStage(Strict):
     """Sample every policy on the same prompts, score, compare with the reference, report."""
 
@@ -128,6 +137,9 @@ class EvaluateStage(Strict):
     """Stages or folders of the models to compare (--model in a command)."""
     reference: str
     """Stage or folder of the model that the others are compared with."""
+    best_of: dict[str, BestOf] = Field(default_factory=dict)
+    """Further policies by name, each the best of n completions of the reference by a reward, such
+    as {bo4: {n: 4, reward: [{function: vader}]}}; their KL is the bound log n - (n - 1) / n."""
     prompts: PromptsConfig
     """What every policy answers (--prompt or --data in a command)."""
     sampling: SamplingConfig = SamplingConfig()
@@ -149,8 +161,18 @@ class EvaluateStage(Strict):
 
     def inputs(self) -> tuple[str, ...]:
         """Stages or folders that this one starts from."""
-        judges = (term.model for term in self.rewards.values() if term.model)
+        choosing = (term for best in self.best_of.values() for term in best.reward)
+        judges = (t.model for t in (*self.rewards.values(), *choosing) if t.model)
         return tuple(dict.fromkeys((self.reference, *self.policies, *judges)))
+
+    @model_validator(mode="after")
+    def _names_apart(self) -> Self:
+        for name in self.best_of:
+            if name in (self.reference, *self.policies):
+                raise ValueError(
+                    f"best_of calls a policy '{name}', as a stage is called; rename it"
+                )
+        return self
 
 
 StageConfig = Annotated[

@@ -11,6 +11,7 @@ import numpy as np
 from accord.config.rewards import RewardTerm
 from accord.config.stages import EvaluateStage
 from accord.errors import AccordError
+from accord.evaluation.best_of import KL, best_of, judges_of, kl_of
 from accord.evaluation.corpus import copied_share, corpus_statistics
 from accord.evaluation.likelihood import Policy, sequence_kl
 from accord.evaluation.protocol import sample_policy, untouched
@@ -53,12 +54,22 @@ class Measurements:
         """Draw from a policy, score what it wrote and measure its KL from the reference."""
         config, count = self.config, self.config.samples_per_prompt
         samples = sample_policy(policy, self.prompts, config.sampling, count, self.seed)
-        self.samples[policy.name] = samples
-        self.scores[policy.name] = {
-            name: np.array(judge(self.per_prompt, samples)).reshape(-1, count)
-            for name, judge in judges.items()
+        self.enter(policy.name, samples, self._kl(policy, reference), judges)
+
+    def enter(
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        kl: dict[str, Any],
+        judges: Mapping[str, Score],
+    ) -> None:
+        """Score what a policy wrote, and keep it with its KL."""
+        shape = (-1, self.config.samples_per_prompt)
+        self.samples[name], self.kl[name] = list(samples), kl
+        self.scores[name] = {
+            scorer: np.array(judge(self.per_prompt, samples)).reshape(shape)
+            for scorer, judge in judges.items()
         }
-        self.kl[policy.name] = self._kl(policy, reference)
 
     def _kl(self, policy: Policy, reference: Policy) -> dict[str, Any]:
         """KL(π‖π_ref) over whole completions at temperature 1, in nats, with its interval."""
@@ -103,11 +114,16 @@ def evaluate(
     """
     reference = load(config.reference)
     judges = scorers(config, reference, load_reward)  # mistakes are told before any sampling
+    choosing = judges_of(config, load_reward)
     measured = Measurements(config, prompts, seed)
     for name in dict.fromkeys((config.reference, *config.policies)):
         policy = reference if name == config.reference else load(name)
         _same_tokenizer(policy, reference)
         measured.add(policy, reference, judges)
+    # another seed than the displayed samples' and than the KL's
+    for name, samples in best_of(config, reference, prompts, choosing, seed + 2).items():
+        kl = kl_of(config.best_of[name].n, samples, len(prompts))
+        measured.enter(name, samples, kl, judges)
     return to_json(measured, _copies(measured, copies_from) if config.copies_from else {})
 
 
@@ -221,10 +237,15 @@ def _protocol(config: EvaluateStage, prompts: int, seed: int) -> dict[str, Any]:
         "rewards": {name: _described(term) for name, term in config.rewards.items()},
         "prompts": prompts,
         "shown": config.shown,
+        "best_of": {
+            name: {"n": best.n, "reward": [_described(term) for term in best.reward]}
+            for name, best in config.best_of.items()
+        },
         "samples_per_prompt": config.samples_per_prompt,
         "sampling": config.sampling.model_dump(mode="json"),
         "kl": "exact per-token KL(policy || reference) over the whole vocabulary, summed along "
-        "completions sampled from the policy at temperature 1 (Rao-Blackwellised), in nats",
+        "completions sampled from the policy at temperature 1 (Rao-Blackwellised), in nats"
+        + (f"; {KL}" if config.best_of else ""),
         "bootstrap": config.bootstrap,
         "seed": seed,
     }

@@ -21,7 +21,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
         "PPOStage", "GRPOStage", "OnlineStage", "RolloutConfig", "SamplingConfig", "RewardTerm",
         "LengthOptions", "RegexOptions", "LanguageOptions", "ColumnOptions", "EntryOptions",
     ),
-    "evaluation": ("EvaluateStage", "PromptsConfig"),
+    "evaluation": ("EvaluateStage", "BestOf", "PromptsConfig"),
     "data": (
         "SourceConfig", "HeldoutConfig", "TokenizerStage", "TaskOptions", "OwnOptions",
         "AdditionOptions", "LettersOptions",
