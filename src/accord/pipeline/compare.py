@@ -87,10 +87,9 @@ def _assembled(title: str, folders: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def _stages_beside(home: Path, document: Mapping[str, Any]) -> dict[str, Path]:
-    """The folders of a report's stages, as far as they lie beside it; of one stage its own."""
-    return {
-        name: home if len(document["stages"]) == 1 else home / name for name in document["stages"]
-    }
+    """Where a report's stages may lie: below it, or, of a single stage, where it lies itself."""
+    below = {name: home / name for name in document["stages"]}
+    return {name: path if path.is_dir() else home for name, path in below.items()}
 
 
 def _made(name: str, document: Mapping[str, Any], folders: Mapping[str, Path]) -> Any:

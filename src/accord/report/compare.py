@@ -16,6 +16,14 @@ from accord.report.svg import INK, MUTED, SERIES, VARIABLES, style
 Document = Mapping[str, Any]
 
 LABELS = {"a": "A", "b": "B"}
+DRAWN = {
+    "loss": "What training minimised.",
+    "eval_loss": "The same on held-out rows.",
+    "rewards/margins": "β times by how much more the chosen side gained than the rejected one.",
+    "reward": "Mean reward of each roll-out.",
+    "objective/kl": "KL from the reference in roll-outs, nats a completion.",
+}
+"""Caption of every curve that a comparison keeps."""
 COLOURS = {"a": 1, "b": 2}
 """Place in `svg.SERIES` of each side; grey is the reference's."""
 
@@ -105,4 +113,4 @@ def _curves(document: Document) -> Iterator[Drawing]:
     for stage, metrics in document["curves"].items():
         for metric, found in metrics.items():
             lines = [(LABELS[side], found[side], at) for side, at in COLOURS.items()]
-            yield over_steps(f"{stage}-{metric}", f"{stage}: {metric}", tooltip(metric), lines)
+            yield over_steps(f"{stage}-{metric}", f"{stage}: {metric}", DRAWN[metric], lines)

@@ -38,11 +38,8 @@ def _settings(document: Document, nothing: bool) -> Iterator[str]:
             yield f"Only {name} has {listed(stages)}."
     if nothing:
         yield "No setting that could change a result differs."
-    if document["seeds"]:
-        pairs = {(row["a"], row["b"]) for row in document["seeds"]}
-        told = " and ".join(f"{one} → {other}" for one, other in sorted(pairs))
-        where = listed([row["stage"] for row in document["seeds"]])
-        yield f"The seeds differ ({told}; {where})."
+    for row in document["seeds"]:
+        yield f"The seed of {listed(row['stages'])} differs ({row['a']} → {row['b']})."
 
 
 def _s(keys: Sequence[str]) -> str:

@@ -73,13 +73,13 @@ def differences(settings: Settings, policies: list[str]) -> list[dict[str, Any]]
 
 
 def seeds(a: Side, b: Side) -> list[dict[str, Any]]:
-    """Stages that drew from different seeds: `stage`, `a`, `b`."""
+    """Seeds that differ: `a`, `b` and the `stages` that drew from them."""
     one, other = a.seeds, b.seeds
-    return [
-        {"stage": name, "a": one[name], "b": other[name]}
-        for name in both(one, other)
-        if one[name] != other[name]
-    ]
+    found: dict[tuple[int, int], list[str]] = {}
+    for name in both(one, other):
+        if one[name] != other[name]:
+            found.setdefault((one[name], other[name]), []).append(name)
+    return [{"a": pair[0], "b": pair[1], "stages": names} for pair, names in found.items()]
 
 
 def circumstances(a: Side, b: Side) -> list[dict[str, Any]]:
