@@ -1,11 +1,12 @@
 """What a stage starts from, which tokens that gets, and what is refused."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from left import SHAPE, make_model, write_jsonl
+from left import SHAPE, log, make_model, write_jsonl
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Core
 
@@ -236,3 +237,13 @@ def test_sft_leaves_a_model_with_the_tokens_that_its_template_needs(run, tmp_pat
     assert moved[tokenizer.end_id] and moved[tokenizer.token_id("<|start_header_id|>")]
     # what the next stage opens is complete
     assert open_for_training(out, "llama3", "<|pad|>").notes == ()
+
+
+def test_a_reference_has_the_new_tokens_that_its_policy_starts_with(run, tmp_path: Path) -> None:
+    start = base_folder(tmp_path / "base")
+    sides = [{"prompt": f"Say {i}", "chosen": f"{i} it is", "rejected": "no"} for i in range(8)]
+    data = write_jsonl(tmp_path / "pairs.jsonl", sides)
+    settings = {"kind": "preference", "from": str(start), "data": [{"source": str(data)}]}
+    out = run({**settings, "chat_template": "llama3", "steps": 1, "batch_size": 2, "lr": 1e-4})
+    assert log(out)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert open_model(out)[0].config.vocab_size > 258

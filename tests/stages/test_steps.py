@@ -108,7 +108,7 @@ def weight(model: Decoder, example: Example, weighting: str) -> float:
         drawn = table.gather(1, torch.tensor(response.ids)[mask, None])[:, 0].log()
         if weighting == "wpo_aligned":
             drawn = drawn - table.square().sum(1).log()
-        product *= float(drawn.mean().exp())
+        product *= float(drawn.detach().mean().exp())
     return min(product, 1.0) if weighting == "wpo" else product
 
 
