@@ -53,7 +53,7 @@ def test_rerender_draws_the_same_page(evaluated):
     out = evaluated()
     page = (out / "report.html").read_text()
     (out / "report.html").unlink()
-    assert rerender(out) == out / "report.html"
+    assert rerender(out) == [out / "report.html"]
     assert (out / "report.html").read_text() == page
 
 

@@ -27,11 +27,17 @@ def schema() -> None:
     print(json.dumps(recipe_schema(), indent=2))
 
 
-def report(run: Annotated[Path, typer.Argument(help="Folder of a run, with report.json.")]) -> None:
-    """Draw report.html again from report.json."""
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run or a study, or its report.json.")],
+) -> None:
+    """Draw the page of a run or a study again from its numbers.
+
+    report.html from report.json, study.html from study_report.json.
+    """
     from accord.pipeline.publish import rerender
 
-    print(rerender(run))
+    for page in rerender(run):
+        print(page)
 
 
 def doctor(

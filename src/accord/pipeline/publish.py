@@ -13,6 +13,10 @@ from accord.config.recipe import Recipe
 from accord.errors import AccordError
 from accord.pipeline.files import read_json
 
+RUN, STUDY = "report.json", "study_report.json"
+PAGES: Mapping[str, str] = {RUN: "accord.report.page", STUDY: "accord.report.study"}
+"""File of numbers to the module whose `write(document, folder)` draws them."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -53,23 +57,38 @@ def _stands(folders: Mapping[str, Path], out: Path, recipe: Mapping[str, Any]) -
     return all(record.stat().st_mtime <= written for record in records if record.exists())
 
 
-def rerender(run: Path) -> Path:
-    """Write `report.html` again from the numbers in `report.json`; gives the page's path.
+def rerender(run: Path) -> list[Path]:
+    """Write the page of a run, a study or both again from their numbers; gives the pages' paths.
+
+    Args:
+        run: The folder, or a `report.json` or `study_report.json` in it.
 
     Raises:
-        AccordError: The folder holds no readable report.json.
+        AccordError: There are no such numbers, or they are not readable.
     """
-    numbers = run / "report.json"
+    files = [run] if run.is_file() else [run / name for name in PAGES if (run / name).exists()]
+    if not files:
+        raise AccordError(
+            f"the folder holds no {' and no '.join(PAGES)}",
+            str(run),
+            "run a recipe with an evaluate stage, or a study, first",
+        )
+    return [_redrawn(numbers) for numbers in files]
+
+
+def _redrawn(numbers: Path) -> Path:
+    """The page of one file of numbers; which of the two it is shows in its keys."""
     try:
         document = json.loads(numbers.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AccordError(
-            "the folder holds no report.json", str(run), "run a recipe with an evaluate stage first"
-        ) from None
     except ValueError:
-        raise AccordError("not readable as JSON", str(numbers), "run the recipe again") from None
-    page = import_module("accord.report.page")
+        raise AccordError("not readable as JSON", str(numbers), "run it again") from None
+    if not isinstance(document, dict):
+        raise AccordError(
+            "these are no numbers of a report", str(numbers), f"give a {RUN} or a {STUDY}"
+        )
+    of_study = "variants" in document and "claims" in document
+    page = import_module(PAGES[STUDY if of_study else RUN])
     try:
-        return page.write(document, run)
+        return page.write(document, numbers.parent)
     except KeyError as error:
         raise AccordError(f"the report lacks {error}", str(numbers), "run it again") from None

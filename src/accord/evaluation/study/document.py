@@ -1,9 +1,9 @@
 """The result document of a study, `study.json`: every number a report of it draws.
 
 Plain values. Keys: `variants`, `seeds`, `prompts`, `policies`, `scorers`, `references`,
-`per_prompt`, `averages`, `ranks`, `deltas`, `claims`, `summary`, `factors`, `limits`, `bootstrap`;
-from what stages logged `training`, `heldout`, `findings`, `frontier`, `samples`. Lists over prompts
-are in the order of `prompts`.
+`scorer` (shown first), `per_prompt`, `averages`, `ranks`, `deltas`, `claims`, `headline`,
+`summary`, `factors`, `limits`, `bootstrap`; of what stages logged, wrote and cost `training`,
+`heldout`, `findings`, `frontier`, `samples`. Lists over prompts are in the order of `prompts`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ from accord.evaluation.study.factors import factors
 from accord.evaluation.study.frontier import frontier, samples
 from accord.evaluation.study.gathered import gathered
 from accord.evaluation.study.holm import LEVEL
+from accord.evaluation.study.summary import headline, summary
 from accord.evaluation.study.table import Cell, Scores, table
 from accord.evaluation.study.training import heldout, training
 
@@ -44,6 +45,7 @@ def study_document(
     cells = list(cells)
     scores = table(cells)
     found = claims(scores, resamples, seed)
+    counts = summary(found)
     averages = _each(scores, lambda values_SP: _average(values_SP, resamples, seed))
     every = list(dict.fromkeys(p for policies in scores.values.values() for p in policies))
     return {
@@ -61,7 +63,8 @@ def study_document(
         "ranks": _ranks(scores),
         "deltas": _deltas(scores),
         "claims": [claim.to_json() for claim in found],
-        "summary": _summary(found),
+        "headline": headline(counts),
+        "summary": counts,
         "factors": factors_json(factors(scores.settings), found),
         "limits": _limits(scores, found, resamples),
         "training": training(cells),
@@ -77,20 +80,6 @@ def _main_scorer(cells: Iterable[Cell], scores: Scores) -> str:
     """What figures show first: a reward that the recipe names before what every recipe can have."""
     named = [name for cell in cells for name in cell.evaluation["protocol"].get("rewards", {})]
     return next((name for name in named if name in scores.scorers), next(iter(scores.scorers), ""))
-
-
-def _summary(found: Sequence[Claim]) -> dict[str, dict[str, int]]:
-    """For each family how many comparisons there are, and what came of them."""
-    members = {f: [claim for claim in found if claim.family == f] for f in by_family(found)}
-    return {
-        family: {
-            "comparisons": len(among),
-            "distinguishable": sum(claim.distinguishable for claim in among),
-            "unadjusted": sum(claim.unadjusted for claim in among),
-            "causal": sum(claim.causal for claim in among),
-        }
-        for family, among in members.items()
-    }
 
 
 def ranks(values_KP: Floats) -> Floats:

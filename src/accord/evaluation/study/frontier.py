@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accord.evaluation.study.factors import factors
 from accord.evaluation.study.table import Cell, Scores
 from accord.evaluation.study.training import over_seeds
 
@@ -19,11 +20,14 @@ def frontier(
 ) -> dict[str, list[dict[str, Any]]]:
     """Policy to its points, one a variant, in order of KL from the reference.
 
-    A point is `{variants, kl, scores}`: `kl` in nats a completion, `{mean, ci95, per_seed}`, its
-    interval over seeds or, from one seed, over prompts; `scores` as in `averages`. Variants with
-    the same runs are one point. Where an evaluation measured no KL there is none.
+    A point is `{variants, alike, kl, scores}`: `kl` in nats a completion, `{mean, ci95, per_seed}`,
+    its interval over seeds or, from one seed, over prompts, and `bound` where it is an upper bound
+    (best of n); `scores` as in `averages`; `alike` the
+    first variant that was evaluated in the same way, so that one line joins points of one `alike`
+    only. Variants with the same runs are one point. Where no KL was measured there is none.
     """
     found: dict[str, list[dict[str, Any]]] = {}
+    alike = evaluated_alike(scores)
     for variant, policies in scores.values.items():
         runs = sorted((c for c in cells if c.variant == variant), key=lambda c: c.seed)
         for policy in policies:
@@ -31,11 +35,23 @@ def frontier(
             if not all(measured):
                 continue
             kl = over_seeds([m["mean"] for m in measured], resamples, seed)
-            low, high = kl["ci95"] or measured[0]["ci95"]
+            low, high = kl["ci95"] or measured[0].get("ci95") or [kl["mean"]] * 2
             kl["ci95"] = [max(0.0, low), high]
-            point = {"variants": [variant], "kl": kl, "scores": averages[variant][policy]}
+            kl["bound"] = any(m.get("bound", False) for m in measured)
+            point = {"variants": [variant], "alike": alike[variant], "kl": kl}
+            point["scores"] = averages[variant][policy]
             _add(found.setdefault(policy, []), point)
     return {policy: sorted(points, key=_at) for policy, points in found.items()}
+
+
+def evaluated_alike(scores: Scores) -> dict[str, str]:
+    """Variant to the first one whose settings sample and judge in the same way."""
+    contrasts = factors(scores.settings)
+    found: dict[str, str] = {}
+    for variant in scores.values:
+        same = (v for v in found if found[v] == v and not contrasts[v, variant].evaluation)
+        found[variant] = next(same, variant)
+    return found
 
 
 def samples(cells: Sequence[Cell], scores: Scores) -> dict[str, Any]:
@@ -61,7 +77,7 @@ def _at(point: Mapping[str, Any]) -> float:
 def _add(points: list[dict[str, Any]], point: dict[str, Any]) -> None:
     """Add a point, or its variant to the point of the same runs."""
     for other in points:
-        if (other["kl"], other["scores"]) == (point["kl"], point["scores"]):
+        if {**other, "variants": point["variants"]} == point:
             other["variants"] += point["variants"]
             return
     points.append(point)
