@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from accord.config.model import ModelConfig
-from accord.model.layers import GatedMLP, RMSNorm, feed_forward, rotary, rotate
+from accord.model.layers import GatedMLP, RMSNorm
+from accord.model.moe import feed_forward
+from accord.model.rotary import rotary, rotate
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

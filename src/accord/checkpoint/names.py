@@ -165,14 +165,9 @@ def _trunk(architecture: str) -> str:
 def _check_supported(hf: Mapping[str, Any], family: Family, where: str) -> None:
     if hf.get("quantization_config"):
         raise AccordError("The weights are quantised, which is not supported yet.", where)
-    for rope in (hf.get("rope_scaling") or {}, hf.get("rope_parameters") or {}):
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
-            raise AccordError(
-                f"Rope scaling '{kind}' is not supported yet; positions would be rotated wrongly.",
-                where,
-                "Use a model with plain rotary positions (rope_type 'default').",
-            )
+    reason = family.refusal(hf)
+    if reason is not None:
+        raise AccordError(f"{reason}.", where, "Use a model without this setting.")
     for key, values in family.supported.items():
         value = hf.get(key, values[0])
         if value not in values:

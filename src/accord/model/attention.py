@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from accord.config.model import ModelConfig
-from accord.model.layers import Rotary, rotate
+from accord.model.layers import RMSNorm
+from accord.model.rotary import Rotary, rotate
 
 SHORT = 512
 """Keys up to which plain products beat the CPU's fused kernel in bfloat16 (measured: at 128 keys
@@ -36,7 +37,9 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, config.num_attention_heads * size, bias)
         self.key = nn.Linear(width, config.kv_heads * size, bias)
         self.value = nn.Linear(width, config.kv_heads * size, bias)
-        self.out = nn.Linear(config.num_attention_heads * size, width, bias)
+        self.out = nn.Linear(config.num_attention_heads * size, width, config.out_bias)
+        self.query_norm = RMSNorm(size, config.norm_eps) if config.qk_norm else None
+        self.key_norm = RMSNorm(size, config.norm_eps) if config.qk_norm else None
         self.head_size = size
         self.layer = layer
         self.window = config.window(layer)
@@ -46,6 +49,8 @@ class Attention(nn.Module):
         q_NHd = self.query(x_ND).unflatten(-1, (-1, self.head_size))
         k_NKd = self.key(x_ND).unflatten(-1, (-1, self.head_size))
         v_NKd = self.value(x_ND).unflatten(-1, (-1, self.head_size))
+        if self.query_norm is not None and self.key_norm is not None:
+            q_NHd, k_NKd = self.query_norm(q_NHd), self.key_norm(k_NKd)
         if by is not None:
             q_NHd, k_NKd = rotate(q_NHd, by), rotate(k_NKd, by)
         return self.out(attend(self.layer, q_NHd, k_NKd, v_NKd, self.window).flatten(1))

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from accord.config.model import ModelConfig
 from accord.model.attention import Attend, Attention
-from accord.model.layers import Rotary, feed_forward, norm, rotary
+from accord.model.layers import norm
+from accord.model.moe import feed_forward
+from accord.model.rotary import Rotary, rotary
 
 
 class Block(nn.Module):

@@ -1,9 +1,9 @@
-"""The parts of a block that look at one token at a time: norms, rotation, feed-forward.
+"""The parts of a block that look at one token at a time: norms and feed-forward.
 
-Axes: N tokens of the stream, H heads, d width of a head, D width of the model.
+Axes: N tokens of the stream, D width of the model.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from accord.config.model import ModelConfig
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight, the mean square taken in float32 (arXiv 1910.07467)."""
+    """x / rms(x) * weight over the last axis, the square in float32 (arXiv 1910.07467)."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _RMSNorm(torch.autograd.Function):
         )
         centring = r * ((grads[0] @ weight) / weight.numel()).unsqueeze(-1)
         # the kernel would add the weight's gradient up in bfloat16, a sum adds in float32
-        grad_weight = (grads[0] * x).mul_(r).sum(0)
+        grad_weight = (grads[0] * x).mul_(r).flatten(0, -2).sum(0)
         return grad_x + centring.to(x.dtype), grad_weight, None
 
 
@@ -59,31 +59,6 @@ def norm(config: ModelConfig) -> nn.Module:
     if config.norm == "rmsnorm":
         return RMSNorm(config.hidden_size, config.norm_eps)
     return nn.LayerNorm(config.hidden_size, config.norm_eps)
-
-
-class Rotary(NamedTuple):
-    """Cosines and sines of a stream's positions, [N, 1, d/2] each."""
-
-    cos: Tensor
-    sin: Tensor
-
-
-def rotary(position_N: Tensor, config: ModelConfig, dtype: torch.dtype) -> Rotary:
-    """Angles position * theta^(-2i/d), made once a forward pass (arXiv 2104.09864, eq. 34).
-
-    Computed from the positions rather than read from a table: the model then has no buffer that a
-    cast, a shard or a longer context could spoil.
-    """
-    pair = torch.arange(0, config.head_size, 2, dtype=torch.float32, device=position_N.device)
-    frequency = 1.0 / config.rope_theta ** (pair / config.head_size)
-    angle = (position_N.float()[:, None] * frequency)[:, None, :]
-    return Rotary(angle.cos().to(dtype), angle.sin().to(dtype))
-
-
-def rotate(x_NHd: Tensor, by: Rotary) -> Tensor:
-    """Rotate the pairs (x_i, x_{i + d/2}) of each head by the token's angles."""
-    first, second = x_NHd.chunk(2, dim=-1)
-    return torch.cat((first * by.cos - second * by.sin, second * by.cos + first * by.sin), dim=-1)
 
 
 class MLP(nn.Module):
@@ -120,8 +95,3 @@ class GatedMLP(nn.Module):
 def activate(x: Tensor, name: str) -> Tensor:
     """`silu` or `gelu_tanh` (GPT-2's approximation), elementwise."""
     return F.silu(x) if name == "silu" else F.gelu(x, approximate="tanh")
-
-
-def feed_forward(config: ModelConfig) -> nn.Module:
-    """The feed-forward part of a block: the one place that chooses its kind."""
-    return GatedMLP(config) if config.gated_mlp else MLP(config)

@@ -11,7 +11,7 @@ tokens to experts, I width inside an expert.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,18 @@ from accord.model.layers import MLP, GatedMLP, activate
 
 _ALIGNED = 16
 """Bytes that a row must be a multiple of for torch's grouped products."""
+
+
+class Routed(NamedTuple):
+    """What the router of one layer did in one forward pass.
+
+    Args:
+        logits_NE: The router's logits, with their gradient.
+        ends_E: int32, where each expert's rows ended among the assignments it was given.
+    """
+
+    logits_NE: Tensor
+    ends_E: Tensor
 
 
 class Stacked(nn.Module):
@@ -49,20 +61,20 @@ class MixtureOfExperts(nn.Module):
         self.down = Stacked(experts, width, inner)
         self.top_k, self.normalised = config.num_experts_per_tok, config.norm_topk_prob
         self.activation = config.activation
-        self.seen: list[Tensor] | None = None
-        """Where the router's logits go while `recorded` watches."""
+        self.seen: list[Routed] | None = None
+        """Where it is written while `recorded` watches."""
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """Apply to every token."""
         logits_NE = F.linear(x_ND, self.router.weight)
-        if self.seen is not None:
-            self.seen.append(logits_NE)
         weight_Nk, expert_Nk = route(logits_NE, self.top_k, self.normalised)
         expert_A, order_A = expert_Nk.flatten().sort(stable=True)
         place_A = torch.empty_like(order_A)
         place_A[order_A] = torch.arange(len(order_A), device=order_A.device)
         all_E = torch.arange(len(self.router.weight), device=expert_A.device)
         ends_E = torch.searchsorted(expert_A, all_E, right=True).to(torch.int32)
+        if self.seen is not None:
+            self.seen.append(Routed(logits_NE, ends_E))
         rows_AD = _Sorted.apply(x_ND, order_A, place_A, self.top_k)
         out_AD = self.experts(rows_AD, ends_E)
         out_NkD = _Permuted.apply(out_AD, place_A, order_A).unflatten(0, expert_Nk.shape)
@@ -136,12 +148,12 @@ class _Permuted(torch.autograd.Function):
 
 
 @contextmanager
-def recorded(layers: list[MixtureOfExperts]) -> Iterator[list[list[Tensor]]]:
-    """While it is open, the router logits [N, E] of each forward pass, a list for each layer.
+def recorded(layers: list[MixtureOfExperts]) -> Iterator[list[list[Routed]]]:
+    """What the routers do in each forward pass while it is open, a list for each layer.
 
     What a checkpointed block computes again in its backward pass is not recorded.
     """
-    seen: list[list[Tensor]] = [[] for _ in layers]
+    seen: list[list[Routed]] = [[] for _ in layers]
     for layer, own in zip(layers, seen, strict=True):
         layer.seen = own
     try:

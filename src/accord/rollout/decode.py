@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from accord.config.model import ModelConfig
 from accord.model.attention import Attend, Attention
 from accord.model.decoder import Block, Decoder
-from accord.model.layers import MLP, GatedMLP, RMSNorm, activate, rotary
+from accord.model.layers import MLP, GatedMLP, RMSNorm, activate
+from accord.model.rotary import rotary
 from accord.rollout.sampling import BLOCK
 
 _MARGIN = 16
@@ -154,6 +155,7 @@ class _Layer:
         self.heads, self.out, self.up, self.down = (_Product() for _ in range(4))
         self.turned = config.num_attention_heads + config.kv_heads
         self.gated = isinstance(block.mlp, GatedMLP)
+        self.scale_Jd: Tensor | None = None
 
     def refresh(self) -> None:
         attention, mlp = self.block.attention, self.block.mlp
@@ -162,6 +164,14 @@ class _Layer:
         order_O = None
         if self.config.position == "rope":
             order_O = _neighbours(self.turned, self.config).to(attention.query.weight.device)
+        if attention.query_norm is not None and attention.key_norm is not None:
+            heads = (self.config.num_attention_heads, self.config.kv_heads)
+            norms = (attention.query_norm, attention.key_norm)
+            scales = [n.weight.expand(many, -1) for n, many in zip(norms, heads, strict=True)]
+            scale_I = torch.cat(scales).flatten()
+            if order_O is not None:
+                scale_I = scale_I[order_O[: len(scale_I)]]
+            self.scale_Jd = scale_I.view(self.turned, -1)
         self.heads.fill(projections, self.block.attention_norm, order_O)
         self.out.fill([attention.out])
         widened = [mlp.gate, mlp.up] if isinstance(mlp, GatedMLP) else [mlp.up]
@@ -172,6 +182,10 @@ class _Layer:
         """What attention mixes, [N, H d]."""
         size, queries = self.config.head_size, self.config.num_attention_heads
         heads_NJd = self.heads(x_ND).view(len(x_ND), -1, size)
+        if self.scale_Jd is not None:
+            turned_NJd = heads_NJd[:, : self.turned]
+            normed_NJd = F.rms_norm(turned_NJd, (size,), eps=self.config.norm_eps)
+            turned_NJd.copy_(normed_NJd.mul_(self.scale_Jd))
         if turn_Nc is not None:
             _turn_(heads_NJd, self.turned, turn_Nc)
         q_NHd, k_NKd = heads_NJd[:, :queries], heads_NJd[:, queries : self.turned]

@@ -34,6 +34,7 @@ class Family:
         from_hf: The way back, given a config.json with its defaults filled in.
         defaults: Values that config.json may leave out.
         supported: Keys whose other values would change the logits, and the values read here.
+        refusal: Why a config.json of this family is not read, none where it is.
     """
 
     model_type: str
@@ -47,6 +48,7 @@ class Family:
     from_hf: Callable[[Mapping[str, Any]], dict[str, Any]]
     defaults: Mapping[str, Any]
     supported: Mapping[str, tuple[Any, ...]]
+    refusal: Callable[[Mapping[str, Any]], str | None] = lambda hf: None
 
     def lacks(self, config: ModelConfig) -> list[str]:
         """Why the family cannot express a config; empty if it can."""
@@ -67,11 +69,3 @@ class Family:
 def same(key: str, value: Any, reason: str) -> Need:
     """The need that a key has one value."""
     return Need(key, lambda config: getattr(config, key) == value, reason)
-
-
-def sees_all(config: ModelConfig) -> bool:
-    """Whether no layer has a window."""
-    return all(config.window(layer) is None for layer in range(config.num_hidden_layers))
-
-
-NO_WINDOW = Need("sliding_windows", sees_all, "every layer attends to all positions")

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from accord.checkpoint.families.family import NO_WINDOW, Family, Need, same
+from accord.checkpoint.families.family import Family, Need, same
 from accord.checkpoint.families.rule import Rule, head, layered, linear
+from accord.checkpoint.families.windows import NO_WINDOW
 from accord.config.model import ModelConfig
 
 
@@ -74,6 +75,8 @@ GPT2 = Family(
         same("activation", "gelu_tanh", "the activation is gelu_tanh"),
         same("gated_mlp", False, "the feed-forward is not gated"),
         same("attention_bias", True, "attention has biases"),
+        same("out_bias", True, "attention has biases"),
+        same("qk_norm", False, "queries and keys are not normalised"),
         same("mlp_bias", True, "the feed-forward has biases"),
         Need(
             "num_key_value_heads",
