@@ -29,10 +29,10 @@ stages:
 def read(tmp_path):
     (tmp_path / "recipe.yaml").write_text(RECIPE)
 
-    def load(text: str):
+    def load(text: str, profile: str = ""):
         path = tmp_path / "study.yaml"
         path.write_text(text)
-        return load_study(path)
+        return load_study(path, profile)
 
     return load
 
@@ -143,3 +143,55 @@ def test_the_example_and_the_page_are_studies_of_the_tiny_recipe(tmp_path):
     for text in [*shown, (ROOT / "examples" / "tiny-study.yaml").read_text(encoding="utf-8")]:
         (tmp_path / "study.yaml").write_text(text)
         assert len(load_study(tmp_path / "study.yaml").recipes) > 1
+
+
+PROFILES = """\
+name: s
+recipe: recipe.yaml
+variants: {plain: {}, held: {dpo.beta: 0.5, dpo.loss: ipo}}
+profiles:
+  fast:
+    seeds: [7]
+    variants: [held]
+    settings: {dpo.steps: 2, dpo.beta: 0.9}
+  many: {seeds: [1, 2, 3, 4]}
+"""
+
+
+def test_a_profile_takes_seeds_and_variants_and_lies_under_their_settings(read):
+    found = read(PROFILES, "fast")
+    assert found.name == "s-fast"
+    assert found.study.seeds == (7,)
+    assert list(found.recipes) == ["held"]
+    held = found.recipes["held"].stages["dpo"]
+    assert (held.steps, held.beta, held.loss) == (2, 0.5, "ipo")
+    assert (found.plain.stages["dpo"].steps, found.plain.stages["dpo"].beta) == (2, 0.9)
+
+
+def test_without_a_profile_nothing_of_it_counts(read):
+    found = read(PROFILES)
+    assert (found.name, found.study.seeds) == ("s", (1, 2, 3))
+    assert found.recipes["plain"].stages["dpo"].steps == 5
+    more = read(PROFILES, "many")
+    assert (more.name, more.study.seeds) == ("s-many", (1, 2, 3, 4))
+    assert more.recipes == found.recipes
+
+
+@pytest.mark.parametrize(
+    ("text", "profile", "said", "where", "fix"),
+    [
+        (PROFILES, "fst", "no profile 'fst'", ":4, profiles", "'fast'"),
+        (HEAD, "fast", "no profile 'fast'", "study.yaml", "add it"),
+        (HEAD + "profiles: {a: {variants: [b]}}", "", "names a variant 'b'", ":3", ""),
+        (HEAD + "profiles: {a: {settings: {seed: 3}}}", "", "the recipe's seed", ":3", "seeds:"),
+        (HEAD + "profiles: {a: {seeds: [1, 1]}}", "", "seed 1 is written twice", ":3", "delete"),
+        (HEAD + "profiles: {a: {stepz: 1}}", "", "unknown key 'stepz'", ":3", ""),
+        (HEAD + "profiles: {a: {settings: {dpo.bta: 1}}}", "a", "key 'bta'", ":3", "'beta'"),
+    ],
+)
+def test_mistakes_in_profiles_name_their_line(read, text, profile, said, where, fix):
+    with pytest.raises(AccordError) as caught:
+        read(text, profile)
+    assert said in caught.value.what
+    assert where in caught.value.where
+    assert fix in caught.value.fix

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from accord.config.study import load_study
 from accord.errors import AccordError
-from accord.pipeline import memory, study
+from accord.pipeline import memory, study, study_report
 from accord.pipeline.artifacts import Artifact
 from accord.pipeline.execute import MODULES
 from accord.pipeline.lock import locked
@@ -35,7 +35,7 @@ def lab(home, monkeypatch):
     """A working folder with the toy recipe, an evaluate stage and a study of it."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     # Toys measure nothing; test_study_real compares what real stages measured.
-    monkeypatch.setattr(study, "_report", lambda laid, console: (laid.out / "over").touch())
+    monkeypatch.setattr(study_report, "report", lambda laid, console: (laid.out / "over").touch())
     (home / "recipe.yaml").write_text(RECIPE)
     return home
 

@@ -1,9 +1,12 @@
 """`accord study`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from accord.pipeline.study_plan import Plan
 
 INTERRUPTED = 75
 
@@ -28,8 +31,17 @@ def study(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the study; default runs/<name>.")
+        Path | None,
+        typer.Option("--out", help="Folder of the study; default runs/<name>[-<profile>]."),
     ] = None,
+    profile: Annotated[
+        str, typer.Option("--profile", help="Size of the study, one of its profiles.")
+    ] = "",
+    fast: Annotated[bool, typer.Option("--fast", help="Short for --profile fast.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="List stage folders that no variant names; run nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --prune: delete them.")] = False,
 ) -> None:
     """Run variants of a recipe with several seeds and compare them.
 
@@ -39,6 +51,7 @@ def study(
     import sys
 
     from accord.config.study import load_study
+    from accord.errors import AccordError
     from accord.pipeline import study as studies
     from accord.pipeline.memory import parse_bytes
     from accord.pipeline.study_plan import text
@@ -46,7 +59,14 @@ def study(
     command = shlex.join(["accord", *sys.argv[1:]])
     held = None if memory is None else parse_bytes(memory)
     setting = studies.StudySetting(workers, held, command=command)
-    loaded = load_study(file)
+    if fast and profile:
+        raise AccordError("--fast is a profile too", f"--profile {profile}", "give one of them")
+    if yes and not prune:
+        raise AccordError("--yes has nothing to agree to", "--yes", "give it with --prune")
+    loaded = load_study(file, "fast" if fast else profile)
+    if prune:
+        _prune(studies.plan(loaded, out, setting), yes)
+        return
     if plan:
         print(text(studies.plan(loaded, out, setting)))
         return
@@ -55,3 +75,13 @@ def study(
     except studies.StudyStopped as stopped:
         print(f"{stopped}\n  resume: {command}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _prune(laid: "Plan", agreed: bool) -> None:
+    """List what no variant names; delete it where that was agreed to."""
+    from accord.pipeline import study_prune
+
+    if agreed:
+        print(study_prune.text(study_prune.delete(laid), "deleted"))
+    else:
+        print(study_prune.text(study_prune.stale(laid), "nothing deleted; --prune --yes deletes"))

@@ -34,17 +34,19 @@ def study(
     out: str | Path | None = None,
     workers: int | None = None,
     memory: int | None = None,
+    profile: str = "",
 ) -> Path:
     """Run a study's variants with all its seeds and compare them; gives the study's folder.
 
     Args:
         file: Its YAML file.
-        out: None: `runs/<study name>`.
+        out: None: `runs/<study name>[-<profile>]`.
         workers: Processes at a time; none: one a core.
         memory: Bytes that all of them may hold; none: 80 % of what is available.
+        profile: One of the study's profiles; empty: its own size.
     """
     setting = studies.StudySetting(workers, memory)
-    return studies.run(load_study(file), None if out is None else Path(out), setting)
+    return studies.run(load_study(file, profile), None if out is None else Path(out), setting)
 
 
 def tokenizer(data: Paths, out: str | Path, **settings: Any) -> Path:

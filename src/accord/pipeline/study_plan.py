@@ -26,6 +26,10 @@ from accord.pipeline.fingerprint import (
 
 STAGES = "stages"
 """Folder of a study that holds the folders of its stages."""
+LOGS = "logs"
+"""Folder of a study with what its workers printed and how they ended."""
+LOCK = ".lock"
+"""File that whoever runs or prunes a study holds."""
 SHOWN = 10
 """Digits of a fingerprint that name a folder."""
 
@@ -100,6 +104,7 @@ class Plan:
         study = self.study.study
         facts = study.model_dump(mode="json", include={"name", "title", "seeds", "resamples"})
         facts |= {"recipe": str(self.study.recipe), "evaluate": self.study.evaluate}
+        facts |= {"profile": self.study.profile}
         return {**facts, "cells": [self._cell(cell) for cell in self.cells]}
 
     def _cell(self, cell: Cell) -> dict[str, Any]:
@@ -180,7 +185,7 @@ def _refuse_equals(study: LoadedStudy, cells: tuple[Cell, ...], marks: _Marks) -
     seen: dict[tuple[str, ...], str] = {}
     evaluated = {(cell.variant, cell.seed): cell.stages[study.evaluate] for cell in cells}
     seeds = study.study.seeds
-    if all(study.settings.values()):
+    if all(study.study.variants.values()):
         # Nodes of the plain recipe are no part of this study: they are noted in a copy.
         aside = replace(marks, nodes=dict(marks.nodes))
         plain = tuple(aside.cell(study.plain, seed)[study.evaluate] for seed in seeds)
@@ -213,7 +218,7 @@ def text(plan: Plan) -> str:
     variants, seeds = len(study.recipes), len(study.study.seeds)
     wanted = sum(len(cell.stages) for cell in plan.cells)
     lines = [
-        f"study {study.study.name}: {some(variants, 'variant')} x {some(seeds, 'seed')} = "
+        f"study {study.name}: {some(variants, 'variant')} x {some(seeds, 'seed')} = "
         f"{some(len(plan.cells), 'cell')}, compared by '{study.evaluate}'",
         f"{some(wanted, 'stage')} in all cells, {len(plan.nodes)} of them different: "
         f"{len(standing)} stand, {len(plan.nodes) - len(standing)} to run",
