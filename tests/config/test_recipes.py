@@ -32,5 +32,4 @@ def test_a_recipe_is_read(path):
 )
 def test_a_study_is_read_in_every_profile(path, profile):
     study = load_study(path, profile)
-    assert study.study.name == path.stem
     assert study.recipes
