@@ -130,3 +130,24 @@ def test_every_pair_of_a_full_cross_has_the_verdict_of_its_distance():
     for (before, after), contrast in factors(variants).items():
         apart = sum(a != b for a, b in zip(before.split("/"), after.split("/"), strict=True))
         assert contrast.verdict == {1: "isolated", 2: "confounded"}[apart]
+
+
+BEST = {"report__best_of__bo4__n": 4, "report__best_of__bo4__reward": [{"model": "rm"}]}
+
+
+def test_a_best_of_n_is_made_by_what_it_draws_from_and_chooses_by():
+    before = settings(**BEST)
+    for stage, reached in (("sft", True), ("rm", True), ("dpo", False)):
+        after = settings(**BEST, **{f"{stage}__lr": 9.0})
+        contrast = only({"a": before, "b": after}, policy="bo4", scorer="length")
+        assert set(contrast.training) == ({f"stages.{stage}.lr"} if reached else set())
+        assert not contrast.evaluation
+    assert upstream(before, "bo4") == {"sft", "rm"}
+
+
+def test_another_best_of_n_touches_itself_alone():
+    more = {"report__best_of__bo8__n": 8, "report__best_of__bo8__reward": [{"function": "vader"}]}
+    both = {"a": settings(**BEST), "b": settings(**BEST, **more)}
+    for policy in ("bo4", "dpo"):
+        assert only(both, policy=policy, scorer="length").verdict == "nothing"
+    assert only(both, policy="bo8", scorer="length").side == "evaluation"

@@ -3,7 +3,7 @@
 Plain values. Keys: `variants`, `seeds`, `prompts`, `policies`, `scorers`, `references`,
 `scorer` (shown first), `per_prompt`, `averages`, `ranks`, `deltas`, `claims`, `headline`,
 `summary`, `factors`, `limits`, `bootstrap`; of what stages logged, wrote and cost `training`,
-`heldout`, `findings`, `frontier`, `samples`. Lists over prompts are in the order of `prompts`.
+`heldout`, `findings`, `frontier`, `matched`, `samples`. Lists over prompts are in the order of `prompts`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ from accord.evaluation.study.factors import factors
 from accord.evaluation.study.frontier import frontier, samples
 from accord.evaluation.study.gathered import gathered
 from accord.evaluation.study.holm import LEVEL
+from accord.evaluation.study.matched import matched
 from accord.evaluation.study.summary import headline, summary
 from accord.evaluation.study.table import Cell, Scores, table
 from accord.evaluation.study.training import heldout, training
@@ -68,9 +69,10 @@ def study_document(
         "factors": factors_json(factors(scores.settings), found),
         "limits": _limits(scores, found, resamples),
         "training": training(cells),
-        "heldout": heldout(cells, resamples, seed),
+        "heldout": heldout(cells),
         "findings": gathered(cells),
         "frontier": frontier(cells, scores, averages, resamples, seed),
+        "matched": matched(cells, scores, resamples, seed),
         "samples": samples(cells, scores),
         "bootstrap": {"resamples": resamples, "seed": seed, "level": LEVEL},
     }

@@ -140,14 +140,28 @@ def _kinds(settings: Settings) -> dict[str, Any]:
 
 
 def upstream(settings: Settings, stage: str) -> set[str]:
-    """The stage and all that it starts from, found by their names among its settings."""
+    """The stage and all that it starts from, found by their names among its settings.
+
+    A best-of-n is no stage: it is made by what the evaluation's reference is made by, and by the
+    reward models that it chooses by.
+    """
     stages = {key.split(".")[1] for key in settings if key.startswith("stages.")}
     found: set[str] = set()
-    waiting = {stage} & stages
+    waiting = {stage, *_choosing(settings, stage)} & stages
     while waiting:
         found |= waiting
         named = {n for s in waiting for n in _mentioned(settings, f"stages.{s}.")}
         waiting = (named & stages) - found
+    return found
+
+
+def _choosing(settings: Settings, policy: str) -> set[str]:
+    """Stages that a best-of-n draws from and chooses by; none for any other policy."""
+    found: set[str] = set()
+    for stage in evaluations(settings):
+        place = f"stages.{stage}.best_of.{policy}."
+        if any(key.startswith(place) for key in settings):
+            found |= _mentioned(settings, place) | {settings[f"stages.{stage}.reference"]}
     return found
 
 
@@ -163,7 +177,7 @@ def _contrast(
     for key, values in differing.items():
         stage = key.split(".")[1] if key.startswith("stages.") else ""
         if stage in evaluate:
-            if _scores(key, scorer):
+            if _scores(key, scorer) and _answers(key, policy):
                 evaluation[key] = values
             continue
         if not stage or trained is None or stage in trained:
@@ -184,6 +198,12 @@ def _scores(key: str, scorer: str) -> bool:
     if part in UNSCORED or (scorer and part in ("scorers", "reference") and scorer != "fluency"):
         return False
     return not (scorer and part == "rewards" and rest and rest[0] != scorer)
+
+
+def _answers(key: str, policy: str) -> bool:
+    """Whether a key of an evaluation can change what a policy answers: not another best-of-n's."""
+    part, *rest = key.split(".")[2:]
+    return not (policy and part == "best_of" and rest and rest[0] != policy)
 
 
 def _judges(settings: Settings, scorer: str) -> set[str]:
