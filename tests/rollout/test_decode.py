@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from accord.config.generate import SamplingConfig
+from accord.config.model import RopeScaling
 from accord.model.cache import KVCache
 from accord.model.decoder import Decoder
 from accord.model.plan import Plan
@@ -26,6 +27,21 @@ FAMILIES = {
     "gated gelu, rms norm of a large epsilon": (
         "llama",
         {"activation": "gelu_tanh", "norm_eps": 0.5, "attention_bias": True},
+    ),
+    "normalised queries and keys, windows": (
+        "llama",
+        {"qk_norm": True, "num_key_value_heads": 2, "sliding_windows": (6, None)},
+    ),
+    "normalised queries and keys, learned positions": ("gpt2", {"qk_norm": True}),
+    "scaled rotations, biases on all but the output": (
+        "llama",
+        {
+            "attention_bias": True,
+            "attention_out_bias": False,
+            "rope_scaling": RopeScaling(
+                rope_type="yarn", factor=3, original_max_position_embeddings=8
+            ),
+        },
     ),
     "ungated, learned positions, rms norm": ("gpt2", {"norm": "rmsnorm", "mlp_bias": False}),
 }

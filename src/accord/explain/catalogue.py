@@ -11,7 +11,10 @@ from accord.report.glossary import KEYS, LABELLED, SUBJECTS
 from accord.report.glossary.entry import LOG
 
 OWNERS: Mapping[str, tuple[str, ...]] = {
-    "training": ("TrainConfig", "PretrainStage", "SFTStage", "ModelConfig", "Recipe"),
+    "training": (
+        "TrainConfig", "PretrainStage", "SFTStage", "ModelConfig", "RopeScaling",
+        "Recipe",
+    ),
     "preference": (
         "LossSettings", "PreferenceStage", "LoRAConfig", "RatedPairs", "SampledPairs",
         "JudgedPairs",
