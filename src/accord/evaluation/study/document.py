@@ -3,7 +3,8 @@
 Plain values. Keys: `variants`, `seeds`, `prompts`, `policies`, `scorers`, `references`,
 `scorer` (shown first), `per_prompt`, `averages`, `ranks`, `deltas`, `claims`, `headline`,
 `summary`, `factors`, `limits`, `bootstrap`; of what stages logged, wrote and cost `training`,
-`heldout`, `findings`, `frontier`, `matched`, `samples`. Lists over prompts are in the order of `prompts`.
+`heldout`, `findings`, `frontier`, `matched`, `samples`. Lists over prompts are in the order of
+`prompts`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
