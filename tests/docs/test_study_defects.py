@@ -14,7 +14,7 @@ DEFECTS = (
 )
 
 
-def tests_of(path: str) -> set[str]:
+def defined_in(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     found = (node.name for node in tree.body if isinstance(node, ast.FunctionDef))
     return {name for name in found if name.startswith("test_")}
@@ -23,11 +23,11 @@ def tests_of(path: str) -> set[str]:
 def test_every_named_test_exists() -> None:
     assert len(NAMED) == PAGE.count("`tests/") > len(DEFECTS)
     for path, name in NAMED:
-        assert name in tests_of(path), f"{path}::{name}"
+        assert name in defined_in(path), f"{path}::{name}"
 
 
 def test_every_planted_mistake_is_on_the_page() -> None:
-    assert {name for path, name in NAMED if path == PLANTED} == tests_of(PLANTED)
+    assert {name for path, name in NAMED if path == PLANTED} == defined_in(PLANTED)
 
 
 def test_every_mistake_has_a_row() -> None:
