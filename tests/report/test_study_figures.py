@@ -45,7 +45,7 @@ def test_every_figure_is_a_well_formed_svg_in_the_page_s_colours(drawings):
 def test_training_has_the_figures_of_its_kinds(drawings):
     named = [n for n in drawings if n.endswith("-0")]
     assert named == ["dpo-dynamics-0", "ppo-reward-0", "grpo-reward-0", "grpo-spread-0"]
-    assert "phase 1 is also phase 1 sampled as 5." in drawings["dpo-dynamics-0"].caption
+    assert "phase 1 stands for phase 1 sampled as 5, too." in drawings["dpo-dynamics-0"].caption
 
 
 def test_the_collapse_threshold_is_drawn(study, drawings):
@@ -92,7 +92,7 @@ def test_a_confounded_pair_is_called_so(study, drawings):
 
 
 def test_unlike_evaluations_have_shapes_of_their_own(study, drawings):
-    assert "squares: as phase 1 sampled as 5" in drawings["frontier"].caption
+    assert "Dots: as phase 1; squares: as phase 1 sampled as 5." in drawings["frontier"].caption
     alike = {p: [{**point, "alike": "phase 1"} for point in points]
              for p, points in study["frontier"].items()}  # fmt: skip
     [one] = study_figures.frontiers({**study, "frontier": alike}, "learned")

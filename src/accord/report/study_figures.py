@@ -132,7 +132,7 @@ def heat_map(document: Document, variant: str, scorer: str) -> Drawing:
             ),
             default=0.0,
         )
-        digits = decimals(document, scorer) - (count > 12)
+        digits = next((d for d, most in ((2, 2.0), (1, 20.0)) if largest < most), 0)
         figure, axes = canvas(WIDE, 0.7 + 0.33 * len(found["policies"]))
         for row, values in enumerate(found["matrix"]):
             for column, value in enumerate(values[:count], 1):
@@ -221,7 +221,8 @@ def _frontier_caption(ways: Mapping[str, str]) -> str:
     if len(ways) == 1:
         return caption
     named = "; ".join(f"{NAMES[shape]}: as {variant}" for variant, shape in ways.items())
-    return f"{caption} Only those that were evaluated alike are joined. {named.capitalize()}."
+    named = named[0].upper() + named[1:]
+    return f"{caption} Only those that were evaluated alike are joined. {named}."
 
 
 def _spread(axes: Axes, kl: Mapping[str, Any], score: Mapping[str, Any], colour: str) -> None:

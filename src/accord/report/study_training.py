@@ -137,4 +137,4 @@ def _same(found: Mapping[str, Any], variant: str) -> list[str]:
 def _sharing(found: Mapping[str, Any], variants: Sequence[str]) -> str:
     """Which variants stand for which others."""
     told = {variant: _same(found, variant) for variant in variants}
-    return "".join(f" {v} is also {', '.join(same)}." for v, same in told.items() if same)
+    return "".join(f" {v} stands for {', '.join(same)}, too." for v, same in told.items() if same)

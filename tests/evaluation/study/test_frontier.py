@@ -2,7 +2,7 @@
 
 from made_study import PHASE_5, RECIPE, cell, settings
 
-from accord.evaluation.study.frontier import SHOWN, evaluated_alike, frontier, samples
+from accord.evaluation.study.frontier import SHOWN, evaluated_alike, frontier, over_seeds, samples
 from accord.evaluation.study.table import table
 
 WARM = settings(report__sampling=PHASE_5)
@@ -80,6 +80,13 @@ def test_alike_is_the_first_variant_sampled_and_judged_so():
             ("a", RECIPE), ("b", WARM), ("c", settings(dpo__beta=0.3)), ("d", both))
     ]  # fmt: skip
     assert evaluated_alike(table(cells)) == {"a": "a", "b": "b", "c": "a", "d": "b"}
+
+
+def test_one_seed_has_no_interval_and_two_have_one_around_the_mean():
+    assert over_seeds([2.0], 100, 0) == {"mean": 2.0, "ci95": None, "per_seed": [2.0]}
+    found = over_seeds([1.0, 3.0], 1000, 0)
+    low, high = found["ci95"]
+    assert found["mean"] == 2.0 and low < 1.0 and high > 3.0
 
 
 def test_without_kl_there_is_no_point():

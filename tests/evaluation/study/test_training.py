@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from made_study import RECIPE, evaluation
 
 from accord.evaluation.study.table import Cell
-from accord.evaluation.study.training import POINTS, binned, heldout, over_seeds, shared, training
+from accord.evaluation.study.training import POINTS, binned, heldout, shared, training
 
 SCORED = {"sft": {"length": [1.0]}}
 
@@ -89,24 +89,17 @@ def test_a_group_counts_as_collapsed_below_a_tenth_of_its_first_spread():
 
 def test_heldout_figures_of_a_reward_model_of_text_and_of_pairs():
     reward = run(kind="reward", heldout={"accuracy": 0.75, "ece": None, "ci95": [0.7, 0.8]})
-    assert list(heldout([cell("a", 1, reward)], 50, 0)["dpo"]["a"]) == ["accuracy"]
+    assert list(heldout([cell("a", 1, reward)])["dpo"]["a"]) == ["accuracy"]
     text = run(kind="sft", heldout={"tales": {"bits_per_byte": 2.5, "rows": 3}})
-    [figure] = heldout([cell("a", 1, text)], 50, 0)["dpo"]["a"].items()
-    assert figure == ("bits_per_byte, tales", {"mean": 2.5, "ci95": None, "per_seed": [2.5]})
+    [figure] = heldout([cell("a", 1, text)])["dpo"]["a"].items()
+    assert figure == ("bits_per_byte, tales", {"mean": 2.5, "range": [2.5, 2.5], "per_seed": [2.5]})
     pairs = run(**{"eval_loss": line(0.7, 0.5), "loss": line(0.1, 0.2)})
-    assert heldout([cell("a", 1, pairs)], 50, 0)["dpo"]["a"]["loss"]["mean"] == 0.5
+    assert heldout([cell("a", 1, pairs)])["dpo"]["a"]["loss"]["mean"] == 0.5
 
 
 def test_without_documents_of_runs_there_is_nothing():
     bare = [Cell("a", 1, evaluation(SCORED, ["p"]), RECIPE)]
-    assert training(bare) == {} and heldout(bare, 50, 0) == {}
-
-
-def test_one_seed_has_no_interval_and_two_have_one_around_the_mean():
-    assert over_seeds([2.0], 100, 0) == {"mean": 2.0, "ci95": None, "per_seed": [2.0]}
-    found = over_seeds([1.0, 3.0], 1000, 0)
-    low, high = found["ci95"]
-    assert found["mean"] == 2.0 and low < 1.0 and high > 3.0
+    assert training(bare) == {} and heldout(bare) == {}
 
 
 @settings(deadline=None, max_examples=40)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from accord.evaluation.study.crossed import crossed
 from accord.evaluation.study.factors import factors
 from accord.evaluation.study.table import Cell, Scores
-from accord.evaluation.study.training import over_seeds
 
 SHOWN = 6
 """Prompts whose completions are shown."""
@@ -22,9 +24,9 @@ def frontier(
 
     A point is `{variants, alike, kl, scores}`: `kl` in nats a completion, `{mean, ci95, per_seed}`,
     its interval over seeds or, from one seed, over prompts, and `bound` where it is an upper bound
-    (best of n); `scores` as in `averages`; `alike` the
-    first variant that was evaluated in the same way, so that one line joins points of one `alike`
-    only. Variants with the same runs are one point. Where no KL was measured there is none.
+    (best of n); `scores` as in `averages`; `alike` the first variant that was evaluated in the same
+    way, so that one line joins points of one `alike` only. Variants with the same runs are one
+    point. Where no KL was measured there is none.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     alike = evaluated_alike(scores)
@@ -52,6 +54,13 @@ def evaluated_alike(scores: Scores) -> dict[str, str]:
         same = (v for v in found if found[v] == v and not contrasts[v, variant].evaluation)
         found[variant] = next(same, variant)
     return found
+
+
+def over_seeds(values: Sequence[float], resamples: int, seed: int) -> dict[str, Any]:
+    """Mean of one value a seed, its 95 % interval (none from one seed), and the values."""
+    result = crossed(np.array(values, dtype=np.float64)[:, None], resamples, seed)
+    interval = [result.interval.low, result.interval.high] if len(values) > 1 else None
+    return {"mean": result.interval.mean, "ci95": interval, "per_seed": list(values)}
 
 
 def samples(cells: Sequence[Cell], scores: Scores) -> dict[str, Any]:

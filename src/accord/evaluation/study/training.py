@@ -8,11 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from accord.evaluation.findings.finding import mean
 from accord.evaluation.findings.rollouts import ALIKE_HIGH
-from accord.evaluation.study.crossed import crossed
 from accord.evaluation.study.table import Cell
 
 Points = Sequence[Sequence[float]]
@@ -51,15 +48,15 @@ def training(cells: Sequence[Cell]) -> dict[str, Any]:
     return {stage: _stage(cells, stage) for stage in _stages(cells, "curves")}
 
 
-def heldout(cells: Sequence[Cell], resamples: int, seed: int) -> dict[str, Any]:
-    """Stage, variant, figure to `{mean, ci95, per_seed}` on held-out rows.
+def heldout(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Stage, variant, figure to `{mean, range, per_seed}` on held-out rows; `range` over seeds.
 
-    The interval is over seeds, none with one of them. Shared runs stand once, as in `training`.
+    Shared runs stand once, as in `training`.
     """
     found: dict[str, Any] = {}
     for stage in dict.fromkeys([*_stages(cells, "heldout"), *_stages(cells, "curves")]):
         rows = {
-            variant: _over_seeds([_figures(run, stage) for run in runs.values()], resamples, seed)
+            variant: _over_seeds([_figures(run, stage) for run in runs.values()])
             for variant, runs in _own(cells, stage).items()
         }
         if any(rows.values()):
@@ -77,13 +74,6 @@ def shared(cells: Iterable[Cell], stage: str) -> dict[str, str]:
         if earlier != variant and all(mark for _, mark in marks):
             found[variant] = earlier
     return found
-
-
-def over_seeds(values: Sequence[float], resamples: int, seed: int) -> dict[str, Any]:
-    """Mean of one value a seed, its 95 % interval (none from one seed), and the values."""
-    result = crossed(np.array(values, dtype=np.float64)[:, None], resamples, seed)
-    interval = [result.interval.low, result.interval.high] if len(values) > 1 else None
-    return {"mean": result.interval.mean, "ci95": interval, "per_seed": list(values)}
 
 
 def _stages(cells: Iterable[Cell], part: str) -> list[str]:
@@ -182,9 +172,11 @@ def _figures(run: Mapping[str, Any], stage: str) -> dict[str, float]:
     return figures
 
 
-def _over_seeds(
-    runs: Sequence[Mapping[str, float]], resamples: int, seed: int
-) -> dict[str, dict[str, Any]]:
+def _over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
     """Figures that every seed has, averaged over them."""
     names = [name for name in runs[0] if all(name in figures for figures in runs)]
-    return {n: over_seeds([figures[n] for figures in runs], resamples, seed) for n in names}
+    values = {name: [figures[name] for figures in runs] for name in names}
+    return {
+        name: {"mean": sum(v) / len(v), "range": [min(v), max(v)], "per_seed": v}
+        for name, v in values.items()
+    }
