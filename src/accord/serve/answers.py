@@ -154,8 +154,8 @@ def usage(jobs: Sequence[Job]) -> dict[str, int]:
 
 
 def encoded(body: object) -> bytes:
-    """JSON as it is sent."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    """JSON as it is sent: in ASCII, since some clients take U+2028 for the end of an event's line."""
+    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _event(body: object) -> bytes:
