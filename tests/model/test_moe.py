@@ -167,9 +167,10 @@ def test_logits_are_recorded_only_while_watched_and_once_under_checkpointing() -
         block.forward = lambda *a, plain=plain: checkpoint(plain, *a, use_reentrant=False)
     with recorded(layers) as seen:
         hidden_ND = decoder(torch.arange(6), torch.arange(6), Plan.dense(1, 6))
-    logits = [own[0] for own in seen]
+    logits = [own[0].logits_NE for own in seen]
     (hidden_ND.sum() + sum(F.softmax(part, 1).square().sum() for part in logits)).backward()
     assert [len(own) for own in seen] == [1, 1]
+    assert [own[0].ends_E[-1].item() for own in seen] == [12, 12]
     assert layers[0].seen is None
     with_router = layers[0].router.weight.grad
     assert with_router is not None and with_router.abs().max() > 0

@@ -62,6 +62,10 @@ class TrainConfig(Strict):
     """torch.compile of the decoder's blocks: pays where the run is long and shapes are fixed."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
+    router_aux_loss_coef: float | None = Field(default=None, ge=0)
+    """Weight of the load-balancing loss of a mixture of experts; none: as the model's."""
+    router_z_loss_coef: float | None = Field(default=None, ge=0)
+    """Weight of the router's z-loss of a mixture of experts; none: as the model's."""
     resume: bool = True
     """Continue from the stage folder's newest good checkpoint, if there is one."""
 

@@ -51,6 +51,7 @@ from accord.train.resume import (
     run_identity,
     under,
 )
+from accord.train.routing import RouterLosses
 from accord.train.schedule import factor
 from accord.train.shows import Show, Watcher, open_shows, watching
 from accord.train.skipping import skip
@@ -130,11 +131,12 @@ class Trainer:
         model.to(ranks.device).train()
         matrices = block_matrices(model)
         self._blocks = list(find_blocks(model).values())
-        root = StepModule(model, step)
+        self._routers = RouterLosses.of(model, config, ranks)
+        root = StepModule(model, step, self._routers)
         ranks.shard(root, self._blocks, dtype)
         self._weights = Weights(model, dtype, ranks)
         self._optimizer = Optimizer(self._weights, config, matrices, ranks)
-        self._runner = Runner(root, ranks, config)
+        self._runner = Runner(root, ranks, config, self._routers)
         self._steps_per_epoch = steps_per_epoch or (
             source.steps / config.epochs if config.epochs else None
         )
@@ -231,7 +233,9 @@ class Trainer:
         )
         line: dict[str, Any] = {}
         # A checkpoint's step is logged too: the averages of a resumed run begin where they began.
-        if saves or evaluates or bad_rows or cursor.step % config.log_every == 0:
+        # And the first: policy and reference are still one there, which nothing later can tell.
+        due = cursor.step == 1 or cursor.step % config.log_every == 0
+        if saves or evaluates or bad_rows or due:
             line = self._line(bad_rows) | (self._evaluation() if evaluates else {})
             if self._ranks.rank == 0:
                 self._log.append(line)
@@ -291,6 +295,7 @@ class Trainer:
         cursor, window = self._cursor, self._window
         share = factor(self._config, cursor.step - 1, self._source.steps)
         line: dict[str, Any] = {"step": cursor.step} | window.means()
+        line |= self._routers.figures() if self._routers else {}
         line["learning_rate"] = self._config.lr * share
         if self._steps_per_epoch:
             line["epoch"] = cursor.step / self._steps_per_epoch

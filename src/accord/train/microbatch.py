@@ -11,6 +11,7 @@ from accord.errors import AccordError
 from accord.objectives.loss import Loss
 from accord.train.metrics import Sums
 from accord.train.parallel import Ranks
+from accord.train.routing import RouterLosses, Tally
 from accord.train.splitting import Parts, by_count, by_tokens, micro_batch_size
 
 Step = Callable[[nn.Module, Any], Loss]
@@ -123,17 +124,33 @@ class StepModule(nn.Module):
     """Model and step as one module, so that FSDP's root weights are gathered while the step runs.
 
     The head is used by the step, outside the decoder's own forward pass.
+
+    Args:
+        model: What is trained.
+        step: Its objective.
+        routers: Losses of its mixtures of experts, if it has any: part of every pass that has a
+            gradient.
     """
 
-    def __init__(self, model: nn.Module, step: Step) -> None:
+    def __init__(self, model: nn.Module, step: Step, routers: RouterLosses | None = None) -> None:
         super().__init__()
         self.model = model
-        self._step = step
+        self._step, self._routers = step, routers
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
-        """The loss's total, weight and metrics, in a form that FSDP's hooks can walk."""
-        loss = self._step(self.model, batch)
-        return loss.total, loss.weight, dict(loss.metrics)
+    def forward(
+        self, batch: Batch, share: float = 1.0
+    ) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]], Tensor]:
+        """The loss's total, weight and metrics, and what routers add to the total.
+
+        In a form that FSDP's hooks can walk; `share` is 0 for a pass that does not count.
+        """
+        if self._routers is None or not torch.is_grad_enabled():
+            loss = self._step(self.model, batch)
+            return loss.total, loss.weight, dict(loss.metrics), torch.zeros_like(loss.total)
+        with self._routers.watched() as seen:
+            loss = self._step(self.model, batch)
+        extra, metrics = self._routers.terms(seen, loss.weight, share)
+        return loss.total, loss.weight, {**loss.metrics, **metrics}, extra
 
 
 class Runner:
@@ -143,13 +160,20 @@ class Runner:
         root: Model and step, sharded if there are ranks.
         ranks: Who shares the rows.
         config: How rows are split.
+        routers: Those of the root's model, if it has any.
 
     Raises:
         AccordError: batch_size is not a multiple of the ranks.
     """
 
-    def __init__(self, root: nn.Module, ranks: Ranks, config: TrainConfig) -> None:
-        self._root, self._ranks = root, ranks
+    def __init__(
+        self,
+        root: nn.Module,
+        ranks: Ranks,
+        config: TrainConfig,
+        routers: RouterLosses | None = None,
+    ) -> None:
+        self._root, self._ranks, self._routers = root, ranks, routers
         self._size = micro_batch_size(config, ranks)
         self._budget = config.micro_batch_tokens
 
@@ -169,13 +193,22 @@ class Runner:
         """
         if isinstance(source, Foreseeing):
             source.learn(self._foresee(source.beforehand, step))
+        parts = self._split(source, source.rows(step))
+        if self._routers is None or not torch.is_grad_enabled() or len(parts) == 1:
+            return self._run(source, parts, after)
+        with self._routers.known(self._routers.summed(self._tally(source, parts))):
+            return self._run(source, parts, after)
+
+    def _run(
+        self, source: Source, parts: Parts, after: Callable[[Tensor], None]
+    ) -> tuple[Sums, list[tuple[Tensor, tuple[str, ...]]]]:
         sums = Sums(self._ranks.device)
         seen: list[tuple[Tensor, tuple[str, ...]]] = []
-        for rows, counts in self._split(source, source.rows(step)):
-            batch = source.collate(rows).to(self._ranks.device)
-            total, weight, metrics = self._root(batch)
-            after(total if counts else total * 0)
+        for rows, counts in parts:
             share = 1.0 if counts else 0.0
+            batch = source.collate(rows).to(self._ranks.device)
+            total, weight, metrics, extra = self._root(batch, share)
+            after((total + extra) if counts else (total + extra) * 0)
             sums.add("loss", total.detach() * share, weight * share)
             sums.add("_tokens", batch.ids_N.numel() * share, 0.0)
             sums.add("_rows", len(rows) * share, 0.0)
@@ -184,6 +217,20 @@ class Runner:
                     sums.add(name, part * share, part_weight * share)
             seen.append((total.detach(), batch.row_ids))
         return sums, seen
+
+    @torch.no_grad()
+    def _tally(self, source: Source, parts: Parts) -> Tally:
+        """What this rank's routers do over a step's rows."""
+        assert self._routers is not None
+        held: Tally | None = None
+        for rows, counts in parts:
+            with self._routers.watched() as seen:
+                _, weight, _, _ = self._root(source.collate(rows).to(self._ranks.device))
+            own = self._routers.tally(seen, weight)
+            vector = own.packed() * float(counts)
+            held = own.unpacked(vector if held is None else held.packed() + vector)
+        assert held is not None
+        return held
 
     def _split(self, source: Source, rows: Sequence[Any]) -> Parts:
         if self._budget is None:
