@@ -8,6 +8,8 @@ import pytest
 
 from accord.config.load import load_recipe
 from accord.errors import AccordError
+from accord.evaluation.study.document import study_document
+from accord.evaluation.study.table import Cell
 from accord.pipeline.publish import rerender
 from accord.pipeline.run import run
 
@@ -64,5 +66,22 @@ def test_rerender_needs_numbers(tmp_path):
     with pytest.raises(AccordError, match="not readable as JSON"):
         rerender(tmp_path)
     (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(AccordError, match="the report lacks"):
+        rerender(tmp_path)
+
+
+def test_a_study_is_drawn_again_from_its_folder_or_its_file(tmp_path):
+    scores = {p: {"scores": {"length": 1.0 + i}} for i, p in enumerate(("sft", "dpo"))}
+    sample = {"id": "a", "prompt": "hi", "policies": scores}
+    for facts in scores.values():
+        facts |= {"completion": "ho", "ended": True}
+    evaluation = {"samples": [sample], "protocol": {"reference": "sft"}}
+    document = study_document([Cell("plain", 1, evaluation, {})], "Drawn again", resamples=20)
+    numbers = tmp_path / "study_report.json"
+    numbers.write_text(json.dumps(document))
+    assert rerender(tmp_path) == rerender(numbers) == [tmp_path / "study.html"]
+    assert "Drawn again" in (tmp_path / "study.html").read_text()
+    del document["averages"]
+    numbers.write_text(json.dumps(document))
     with pytest.raises(AccordError, match="the report lacks"):
         rerender(tmp_path)
