@@ -171,16 +171,16 @@ def grpo(model: Path, **others: Any) -> dict[str, Any]:
         "num_generations": 8,
         "beta": 0.0,
         "batch_size": 4,
-        "steps": 16,
+        "steps": 8,
         "max_length": 64,
-        "lr": 5e-3,
+        "lr": 3e-2,
         **others,
     }
 
 
 def the_reward_rises(lines: list[dict[str, Any]]) -> None:
     rewards = [line["reward"] for line in lines]
-    assert np.mean(rewards[-4:]) > np.mean(rewards[:4]) + 0.1
+    assert np.mean(rewards[-2:]) > np.mean(rewards[:2]) + 2  # letters of two tokens
 
 
 def test_grpo_raises_its_reward(run, model_folder: Path, monkeypatch) -> None:

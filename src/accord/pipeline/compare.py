@@ -94,14 +94,18 @@ def _stages_beside(home: Path, document: Mapping[str, Any]) -> dict[str, Path]:
 
 def _made(name: str, document: Mapping[str, Any], folders: Mapping[str, Path]) -> Any:
     """A side; records count only where they are of the very stage that the report is of."""
-    records = {stage: read_json(path / "accord" / "stage.json") for stage, path in folders.items()}
+    short = _short_names(document)
+    named = {name: Path(path).expanduser() for path, name in short.items()}
+    records = {
+        stage: read_json(path / "accord" / "stage.json")
+        for stage, path in {**folders, **named}.items()
+    }
     mine = {
         stage: record
         for stage, record in records.items()
         if record
         and record.get("fingerprint") == document["stages"].get(stage, {}).get("fingerprint")
     }
-    short = _short_names(document)
     side = import_module("accord.evaluation.compare.side").Side
     return side(name, _renamed(document, short) if short else document, mine)
 

@@ -83,7 +83,7 @@ def document(gain: float = 0.0, seed: int = 1, **changes: object) -> dict:
         "rows": {"sft": {"pairs": {"kept": 9, "dropped": {"duplicate": 1}, "truncated": {}}}},
         "heldout": {"sft": {"overall": {"rows": 4, "tokens": 40, "bits_per_byte": 2.0}}},
         "environment": {"machine": "one", "versions": {"torch": "2.13"}, "git_revision": "abc"},
-        "recipe": {"seed": seed},
+        "recipe": {"seed": seed, "stages": config},
         "findings": [],
     }
 

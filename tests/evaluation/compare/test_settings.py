@@ -74,3 +74,11 @@ def test_a_figure_that_one_run_lacks_has_no_difference():
     assert pair(1.0, 3.5)["difference"] == 2.5
     assert pair(None, 3.5)["difference"] is None
     assert pair(0.0, 0.0)["difference"] == 0.0
+
+
+def test_a_model_that_was_only_evaluated_is_not_of_the_evaluations_seed(run):
+    side = run()
+    side.document["recipe"] = {"seed": 1, "stages": {"eval": {}}}
+    assert side.seeds == {"eval": 1}
+    known = Side("a", side.document, {"sft": {"seed": 4}})
+    assert known.seeds == {"sft": 4, "eval": 1}

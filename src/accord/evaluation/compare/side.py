@@ -54,11 +54,13 @@ class Side:
     @property
     def seeds(self) -> dict[str, int]:
         """Stage to the seed it drew from, as far as it is known."""
-        recipe = self.document.get("recipe", {}).get("seed")
+        recipe = self.document.get("recipe", {})
         known: dict[str, Any] = {}
         for name, stage in self.stages.items():
             own = stage.get("config", {}).get("seed")
-            seed = self.records.get(name, {}).get("seed", recipe if own is None else own)
+            # models that were only evaluated were trained under a recipe of their own
+            shared = recipe.get("seed") if name in recipe.get("stages", {}) else None
+            seed = self.records.get(name, {}).get("seed", shared if own is None else own)
             known |= {} if seed is None else {name: seed}
         return known
 
