@@ -35,6 +35,7 @@ _POSTS: tuple[tuple[str, str, type[BaseModel], type[BaseModel]], ...] = (
     ("/v1/completions", "Go on from a text", CompletionRequest, TextCompletion),
     ("/preferences", "Append a preference", PreferenceRequest, PreferenceSaved),
 )
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 _STREAMS = ("/v1/chat/completions", "/v1/completions")
 
 
@@ -78,7 +79,7 @@ def _post(
 ) -> dict[str, Any]:
     content = _json(answered)
     if path in _STREAMS:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {"schema": _EVENT}
     return {
         "summary": title,
         "requestBody": {"required": True, "content": _json(asked)},
