@@ -88,7 +88,8 @@ def _redrawn(numbers: Path) -> Path:
         )
     of_study = "variants" in document and "claims" in document
     page = import_module(PAGES[STUDY if of_study else RUN])
+    undefined = import_module("jinja2").UndefinedError
     try:
         return page.write(document, numbers.parent)
-    except KeyError as error:
+    except (KeyError, undefined) as error:
         raise AccordError(f"the report lacks {error}", str(numbers), "run it again") from None

@@ -91,6 +91,7 @@ def render(document: Document) -> str:
         overview=overview(document, scorer),
         prompts=prompt_parts(document, scorer),
         more=[Part(s, overview(document, s)) for s in document["scorers"] if s != scorer],
+        at_same_kl=evaluated_alike(document) and bool(document["matched"]),
         training=[d for abreast, d in trained if abreast <= NARROW],
         training_wide=[d for abreast, d in trained if abreast > NARROW],
     )
@@ -129,6 +130,12 @@ def default_pair(document: Document) -> tuple[str, str] | None:
         if contrast["before"] == first and contrast["verdict"] == "confounded"
     ]
     return (first, [*both, *others][0]) if others else None
+
+
+def evaluated_alike(document: Document) -> bool:
+    """Whether every policy's points were sampled and judged in one way: they can be compared."""
+    points = [point for found in document["frontier"].values() for point in found]
+    return len({point["alike"] for point in points}) == 1
 
 
 def overview(document: Document, scorer: str) -> list[Drawing]:
