@@ -142,7 +142,10 @@ def test_the_example_and_the_page_are_studies_of_the_tiny_recipe(tmp_path):
     assert shown
     for text in [*shown, (ROOT / "examples" / "tiny-study.yaml").read_text(encoding="utf-8")]:
         (tmp_path / "study.yaml").write_text(text)
-        assert len(load_study(tmp_path / "study.yaml").recipes) > 1
+        found = load_study(tmp_path / "study.yaml")
+        assert len(found.recipes) > 1
+        for profile in found.study.profiles:
+            assert load_study(tmp_path / "study.yaml", profile).recipes
 
 
 PROFILES = """\

@@ -1,6 +1,5 @@
 """Pruning lists what no variant names, and deletes just that when it is agreed to."""
 
-import json
 from io import StringIO
 from pathlib import Path
 
@@ -80,24 +79,3 @@ def test_sizes_and_their_sum_are_told():
     assert lines[1] == "    999 B  sft-2"
     assert lines[2] == "2000.0 TB  base-3"
     assert lines[3] == "2000.0 TB in 3 folders that no variant names: deleted"
-
-
-def run_of(folder: Path, lines: list[dict]) -> Path:
-    """A finished preference stage with this log."""
-    records = folder / "accord"
-    records.mkdir(parents=True)
-    config = {"kind": "preference", "steps": 40, "lr": 1e-3, "beta": 0.1, "loss": "sigmoid"}
-    (records / "stage.json").write_text(
-        json.dumps({"kind": "preference", "name": "dpo", "config": config})
-    )
-    (records / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
-
-
-def test_what_the_live_diagnosis_said_of_a_stage_is_told_again(tmp_path):
-    wrong = [
-        {"step": n, "loss": 2.0, "rewards/margins": 0.1, "logps/chosen": -9.0} for n in range(1, 41)
-    ]
-    said = list(study_report.warnings(run_of(tmp_path / "wrong", wrong)))
-    assert any("wrong_reference (step 1)" in line for line in said)
-    assert list(study_report.warnings(run_of(tmp_path / "quiet", []))) == []

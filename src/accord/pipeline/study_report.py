@@ -24,7 +24,7 @@ def report(laid: Plan, console: Console) -> None:
     if study.resamples is not None:
         said["resamples"] = study.resamples
     document = import_module("accord.evaluation.study.document").study_document(
-        [_evaluated(laid, cell) for cell in laid.cells], study.title or laid.study.name, **said
+        [evaluated(laid, cell) for cell in laid.cells], study.title or laid.study.name, **said
     )
     whole = {**document, "study": laid.record()}
     write_json(laid.out / REPORT, whole)
@@ -43,7 +43,7 @@ def report(laid: Plan, console: Console) -> None:
     say(console, f"report  {page}")
 
 
-def _evaluated(laid: Plan, cell: Cell) -> Any:
+def evaluated(laid: Plan, cell: Cell) -> Any:
     """A cell with its evaluation and its resolved recipe, as the statistics take it.
 
     Other evaluate stages are left out: how they ask and score reaches nothing that is compared.
