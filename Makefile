@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # spinning OpenMP threads on a busy two-core box are up to 40x slower than sleeping ones
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check bench docs format clean
+.PHONY: demo test check bench bench-diagnosis docs format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test    the test suite"
 	@echo "make check   format, lint, types, rooms, tests, docs: what CI runs"
 	@echo "make bench   speed and memory beside transformers, TRL and a plain loop"
+	@echo "make bench-diagnosis   planted faults and healthy runs, and what is found in them"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +47,9 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
+
+bench-diagnosis: $(VENV)/.dev
+	$(BIN)/python benchmarks/diagnosis/run.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -40,7 +40,7 @@ def run(folder: Path, watch: Noted | None, steps: int = 6, **settings: Any) -> t
 def test_logged_lines_are_watched_and_what_is_said_is_printed(tmp_path: Path) -> None:
     watch = Noted(2, 3)
     _, said = run(tmp_path, watch, log_every=2, save_every=6)
-    assert watch.seen == [2, 4, 6] == [line["step"] for line in read_log(log_of(tmp_path))]
+    assert watch.seen == [1, 2, 4, 6] == [line["step"] for line in read_log(log_of(tmp_path))]
     assert said.count("something at") == 1 and "something at 2" in said
 
 

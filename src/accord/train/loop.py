@@ -142,7 +142,9 @@ class Trainer:
         )
         self._save_every = config.save_every or max(1, math.ceil(source.steps / 10))
         self._identity = run_identity(config, source.steps, fingerprint)
-        self._store = Store(folder / "accord" / "checkpoints", config.keep_last, self._warn)
+        self._store = Store(
+            folder / "accord" / "checkpoints", config.keep_last, self._warn, config.keep_steps
+        )
         self._log = RunLog(folder / "accord" / "metrics.jsonl")
         self._cursor, self._window = Cursor(), Window()
 
@@ -227,7 +229,8 @@ class Trainer:
         stopped, bad_rows = self._train(stop)
         self._window.seconds += time.monotonic() - began
         last = cursor.step == total
-        saves = last or stopped or cursor.step % self._save_every == 0
+        named = cursor.step in config.keep_steps
+        saves = last or stopped or named or cursor.step % self._save_every == 0
         evaluates = self._evaluate is not None and (
             last or (config.eval_every is not None and cursor.step % config.eval_every == 0)
         )

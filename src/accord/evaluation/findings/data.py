@@ -10,6 +10,11 @@ ROWS_LOST = 0.10
 MEANT = ("held out", "not drawn", "left out by the mixture", "shorter than", "match", "no partner")
 """Parts of reasons for which a recipe itself leaves rows out: they are no loss."""
 
+ASKING = ("ppo", "grpo", "online", "evaluate")
+"""Kinds that take prompts alone of a source: one that occurs twice is asked once."""
+TWICE = "duplicate"
+"""Part of the reason for which a row is left out that stood there before."""
+
 
 def overfitting(document: Document) -> Iterator[Finding]:
     """The held-out loss rose again after its lowest point."""
@@ -39,10 +44,12 @@ def overfitting(document: Document) -> Iterator[Finding]:
 def rows(document: Document) -> Iterator[Finding]:
     """A large part of a source was left out or shortened; held-out rows are meant to be."""
     for stage, sources in document.get("rows", {}).items():
+        asks = document.get("stages", {}).get(stage, {}).get("kind") in ASKING
+        meant = (*MEANT, TWICE) if asks else MEANT
         for source, counts in sources.items():
             kept = counts.get("kept", 0)
             reasons = counts.get("dropped", {})
-            dropped = sum(n for why, n in reasons.items() if not any(m in why for m in MEANT))
+            dropped = sum(n for why, n in reasons.items() if not any(m in why for m in meant))
             cut = sum(counts.get("truncated", {}).values())
             for what, lost in (("dropped", dropped), ("truncated", cut)):
                 share = lost / (kept + dropped) if kept + dropped else 0.0

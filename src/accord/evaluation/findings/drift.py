@@ -4,7 +4,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from accord.evaluation.findings.finding import Document, Finding, plain, span, stages_of
+from accord.evaluation.findings.finding import (
+    Curves,
+    Document,
+    Finding,
+    below,
+    course,
+    first,
+    plain,
+    span,
+    stages_of,
+)
+from accord.evaluation.findings.preference import moved
 from accord.evaluation.findings.trends import trend
 from accord.text.measure import script_of
 
@@ -16,6 +27,8 @@ FORGOT, FORGOT_MUCH = 0.02, 0.10
 """Relative rise of held-out bits per byte over an earlier stage's: warning, problem."""
 NLL_ROSE = 0.10
 """Relative rise of the chosen responses' loss while a stage trains on pairs."""
+CHOSEN_LOST = 0.50
+"""The same of a loss that does not hold it: pairs alone push it up a little (`chosen_fell`)."""
 
 
 def scripts(document: Document) -> Iterator[Finding]:
@@ -63,14 +76,16 @@ def forgetting(document: Document) -> Iterator[Finding]:
     held = document.get("heldout", {})
     for stage, facts in document.get("stages", {}).items():
         for earlier in _ancestors(document, stage):
-            for source, found in held.get(stage, {}).items():
+            for source, now in held.get(stage, {}).items():
                 before = held.get(earlier, {}).get(source)
-                if source != "overall" and isinstance(found, Mapping) and before:
-                    yield from _forgot(stage, earlier, source, found, before)
+                if source != "overall" and isinstance(now, Mapping) and before:
+                    yield from _forgot(stage, earlier, source, now, before)
         curves = document.get("curves", {}).get(stage, {})
-        course = trend(curves.get("nll_loss", []))
-        if facts.get("kind") in ("preference", "online") and course and course.rose():
-            start, end = course.means[0], course.means[-1]
+        if facts.get("kind") == "preference":
+            yield from _unlearned(stage, facts.get("config", {}), curves)
+        found = trend(curves.get("nll_loss", []))
+        if facts.get("kind") in ("preference", "online") and found and found.rose():
+            start, end = found.means[0], found.means[-1]
             if start > 0 and end > (1.0 + NLL_ROSE) * start:
                 yield Finding(
                     "forgetting",
@@ -80,6 +95,28 @@ def forgetting(document: Document) -> Iterator[Finding]:
                     {"stage": stage, "steps": span(curves["nll_loss"]), "nll_loss": [start, end]},
                     "give sft more weight (loss: {sigmoid: 1, sft: 0.3}), raise beta, or lower lr",
                 )
+
+
+def _unlearned(stage: str, config: Mapping[str, Any], curves: Curves) -> Iterator[Finding]:
+    """The chosen responses, which are what SFT taught, are much less likely than at the start."""
+    reward, level = moved(config, curves, "rewards/chosen"), first(curves, "logps/chosen")
+    if reward is None or not level:
+        return
+    before, rise = -level, -reward / config.get("beta", 0.1)
+    if rise > CHOSEN_LOST * before > 0:
+        bound = -config.get("beta", 0.1) * CHOSEN_LOST * before
+        yield Finding(
+            "forgetting",
+            "problem",
+            f"{stage} unlearns what it was fine-tuned on: a chosen response costs "
+            f"{plain(before + rise, 1)} nats, {plain(before, 1)} at the start.",
+            {
+                "stage": stage,
+                "steps": below(course(curves, "rewards/chosen"), bound),
+                "nats": [before, before + rise],
+            },
+            "give sft more weight (loss: {sigmoid: 1, sft: 0.3}), raise beta, or lower lr",
+        )
 
 
 def _ancestors(document: Document, stage: str) -> Iterator[str]:

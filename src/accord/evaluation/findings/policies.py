@@ -1,5 +1,6 @@
 """Checks of what each policy wrote, beside what the reference wrote."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 from accord.evaluation.findings.finding import (
@@ -18,6 +19,8 @@ SHORTER = 0.40
 """Relative fall of the mean length worth a warning."""
 ENDED_FALL = 0.05
 """Fall of the share of completions that end by themselves."""
+SURE = 2.6
+"""Standard errors that such a fall must exceed (1 in 100 by chance)."""
 DIVERSITY_FALL, DIVERSITY_LOSS = 0.15, 0.30
 """Relative fall of distinct-2: warning, problem."""
 UNIQUE_LOW, UNIQUE_LOST = 0.80, 0.50
@@ -87,7 +90,8 @@ def ending(document: Document) -> Iterator[Finding]:
     for policy, ours, theirs in against_reference(document):
         evidence = {"policy": policy, "ended": ours["ended"], "reference": theirs["ended"]}
         shares = f"{ours['ended']:.0%} of completions end by themselves, {theirs['ended']:.0%}"
-        if ours["ended"] < theirs["ended"] - ENDED_FALL:
+        fall = theirs["ended"] - ours["ended"]
+        if fall > max(ENDED_FALL, SURE * _error(document, ours["ended"], theirs["ended"])):
             yield Finding(
                 "rambling",
                 "warning",
@@ -99,6 +103,14 @@ def ending(document: Document) -> Iterator[Finding]:
             yield Finding(
                 "ends_kept", "info", f"{policy} still stops: {shares} in the reference.", evidence
             )
+
+
+def _error(document: Document, one: float, other: float) -> float:
+    """Standard error of the difference of two shares of as many completions as were drawn."""
+    protocol = document.get("protocol", {})
+    drawn = protocol.get("prompts", 0) * protocol.get("samples_per_prompt", 1)
+    share = (one + other) / 2.0
+    return math.sqrt(2.0 * share * (1.0 - share) / drawn) if drawn else 0.0
 
 
 def endless(document: Document) -> Iterator[Finding]:

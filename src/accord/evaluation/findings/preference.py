@@ -30,12 +30,14 @@ CHOSEN_FELL, CHOSEN_FELL_SHARE = 1.0, 0.10
 """Nats a response, and share of its log-probability, that the chosen ones may fall by."""
 MARGIN_LARGE = 10.0
 """Beyond this beta-scaled margin log sigma is flat: pairs give no gradient any more."""
+MARGIN_FAR = 2.0
+"""Times the chosen responses' whole first log-probability that the margin before beta may reach."""
 
 
 def movement(document: Document) -> Iterator[Finding]:
     """A preference run that left the policy where it was."""
     for stage, config, curves in stages_of(document, ["preference"]):
-        margin = _moved(config, curves, MARGINS)
+        margin = moved(config, curves, MARGINS)
         if margin is None:
             continue
         kl = measured_kl(document, stage)
@@ -44,27 +46,27 @@ def movement(document: Document) -> Iterator[Finding]:
         evidence = {"stage": stage, "margin": margin, "loss": loss, "kl": kl}
         evidence |= {"beta": config.get("beta", 0.1), "steps": span(course(curves, MARGINS))}
         evidence |= resolution(config)
-        moved = "" if kl is None else f", KL {plain(kl)} nats a sequence"
+        apart = "" if kl is None else f", KL {plain(kl)} nats a sequence"
         if still:
             yield Finding(
                 "policy_did_not_move",
                 "problem",
                 f"{stage} did not move its policy: margin {signed(margin, 4)}, loss "
-                f"{plain(loss, 4)} where an untrained policy has log 2 = 0.6931{moved}.",
+                f"{plain(loss, 4)} where an untrained policy has log 2 = 0.6931{apart}.",
                 evidence,
                 "raise lr, train for more steps, and keep fp32 master weights: updates may be "
                 "below the precision of the weights",
             )
         else:
             yield Finding(
-                "policy_moved", "info", f"{stage} moved: margin {signed(margin)}{moved}.", evidence
+                "policy_moved", "info", f"{stage} moved: margin {signed(margin)}{apart}.", evidence
             )
 
 
 def chosen(document: Document) -> Iterator[Finding]:
     """The chosen responses became less likely than they were at the start."""
     for stage, config, curves in stages_of(document, ["preference"]):
-        reward = _moved(config, curves, "rewards/chosen")
+        reward = moved(config, curves, "rewards/chosen")
         if reward is None:
             continue
         beta = config.get("beta", 0.1)
@@ -107,7 +109,7 @@ def resolution(config: Mapping[str, Any]) -> dict[str, Any]:
     return {} if lr is None else {"lr": lr, "below_bf16": lr < USUAL_WEIGHT * 2.0**-9}
 
 
-def _moved(config: Mapping[str, Any], curves: Curves, metric: str) -> float | None:
+def moved(config: Mapping[str, Any], curves: Curves, metric: str) -> float | None:
     """Where a reward ended; without a reference, how far it is from where it began."""
     value, loss = last(curves, metric), config.get("loss", "sigmoid")
     free = FREE.issuperset({loss} if isinstance(loss, str) else loss)
@@ -120,18 +122,26 @@ def _moved(config: Mapping[str, Any], curves: Curves, metric: str) -> float | No
 def margins(document: Document) -> Iterator[Finding]:
     """Margins so large that the loss is flat."""
     for stage, config, curves in stages_of(document, ["preference", "online"]):
-        margin = _moved(config, curves, MARGINS)
-        if margin is not None and margin > MARGIN_LARGE:
+        margin = moved(config, curves, MARGINS)
+        if margin is None:
+            continue
+        beta = config.get("beta", 0.1)
+        # a small beta hides how far the policy went
+        far = MARGIN_FAR * beta * abs(first(curves, "logps/chosen") or math.inf)
+        if margin > min(MARGIN_LARGE, far):
+            flat = "the loss is flat there, and the policy only drifts"
+            nats = f"that is {plain(margin / beta, 0)} nats a pair before beta"
             yield Finding(
                 "margin_explosion",
                 "problem",
-                f"{stage}'s margin grew to {plain(margin, 1)} (beta included): the loss is flat "
-                "there, and the policy only drifts.",
+                f"{stage}'s margin grew to {plain(margin, 1)} (beta included): "
+                f"{flat if margin > MARGIN_LARGE else nats}.",
                 {
                     "stage": stage,
-                    "steps": above(course(curves, MARGINS), MARGIN_LARGE),
+                    "steps": above(course(curves, MARGINS), min(MARGIN_LARGE, far)),
                     "margin": margin,
-                    "beta": config.get("beta", 0.1),
+                    "nats": margin / beta,
+                    "beta": beta,
                 },
                 "set margin_cap, raise beta, lower lr, or stop earlier",
             )

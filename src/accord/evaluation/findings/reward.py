@@ -1,5 +1,6 @@
 """Checks of reward models: against chance and a bag of words, calibration, length."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ from accord.evaluation.findings.finding import Document, Finding, signed
 
 CALIBRATION_OFF = 0.10
 """Expected calibration error worth a warning."""
+SURE = 3.0
+"""Standard errors of a share by which scores must miss it before that counts."""
 LENGTH_TIED = 0.50
 """Correlation of score and length worth a warning, to either side."""
 
@@ -67,6 +70,8 @@ def calibration(document: Document) -> Iterator[Finding]:
         if error is None or error <= CALIBRATION_OFF:
             continue
         bins = found.get("calibration", [])
+        if bins and not any(_misses(b) for b in bins):
+            continue  # so few pairs that a model whose promises hold would look like that
         surplus = sum(b["pairs"] * (b["confidence"] - b["accuracy"]) for b in bins)
         more = surplus > 0
         yield Finding(
@@ -79,6 +84,13 @@ def calibration(document: Document) -> Iterator[Finding]:
             if more
             else "train for more steps or raise lr",
         )
+
+
+def _misses(part: Mapping[str, Any]) -> bool:
+    """Whether the accuracy of a bin is not that of its confidence, chance allowed for."""
+    promised, pairs = part["confidence"], part["pairs"]
+    error = math.sqrt(max(promised * (1.0 - promised), 1.0 / (4.0 * pairs)) / pairs)
+    return abs(promised - part["accuracy"]) > SURE * error
 
 
 def length(document: Document) -> Iterator[Finding]:

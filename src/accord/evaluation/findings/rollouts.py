@@ -35,8 +35,8 @@ NO_QUALITY = (*SIZES, "fluency", "distinct_2")
 HINT, HINT_SPREAD = 2.0, 0.25
 """Rise at which it is no longer said that there was none: in standard errors, and in standard
 deviations of the rewards of one prompt."""
-FELL_BACK = 0.20
-"""Share of a judge's rise that must be lost again before its fall counts."""
+FELL_BACK, FELL_LEAST = 0.20, 0.10
+"""Share of a judge's rise, and of its highest level, that must be lost before its fall counts."""
 UNIQUE_LOW, UNIQUE_LOST, UNIQUE_FALL = 0.80, 0.50, 0.10
 """Share of different completions: warning, problem, and the fall that either needs."""
 ALIKE_HIGH, ALIKE_MOST = 0.50, 0.80
@@ -147,7 +147,8 @@ def _overoptimised(
 
 def _fell_back(judged: Trend) -> bool:
     top, start, end = judged.means[judged.best], judged.means[0], judged.means[-1]
-    return judged.fell(judged.best) and top - end > FELL_BACK * (top - start)
+    least = max(FELL_BACK * (top - start), FELL_LEAST * abs(top))
+    return judged.fell(judged.best) and top - end > least
 
 
 def judge_left_behind(document: Document) -> Iterator[Finding]:
@@ -200,8 +201,8 @@ def collapse(document: Document) -> Iterator[Finding]:
 
 
 def spread(document: Document) -> Iterator[Finding]:
-    """Groups whose completions all have the same reward teach nothing."""
-    for stage, _, curves in stages_of(document, KINDS):
+    """Groups whose completions all have the same reward teach nothing; a critic's do."""
+    for stage, _, curves in stages_of(document, ("grpo", "online")):
         alike = last(curves, "frac_reward_zero_std")
         if alike is not None and alike > ALIKE_HIGH:
             yield Finding(

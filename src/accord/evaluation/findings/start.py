@@ -18,15 +18,18 @@ from accord.evaluation.findings.finding import (
 from accord.evaluation.findings.rollouts import KINDS
 from accord.evaluation.findings.trends import FEWEST
 
-LOSS_OFF, REWARD_OFF = 0.02, 0.05
-"""Distance of the first loss from its constant, relative; of the first rewards from 0."""
+LOSS_OFF, REWARD_OFF = 0.02, 0.02
+"""Distance of the first loss from its constant, relative; of the first rewards from 0, which a
+reference in training mode moves by little."""
 REWARD_SAME = 1e-4
 """Distance of the first rewards from 0 within which policy and reference are one."""
 KL_OFF, KL_OFF_TOKEN = 0.3, 0.02
 """Nats a completion and a token from the reference before the first update."""
 FIRST_RATIO_OFF = 0.05
 """Distance of the importance ratio from 1 before the first update."""
-COARSER = 5.0
+STALE = 0.002
+"""Half the mean squared log-ratio at the first use of a roll-out."""
+COARSER, COARSER_REWARD = 5.0, 12.5
 """Times these bounds in bf16, where policy and reference round differently."""
 SEPARATE = 1.5
 """Times that one side of the pairs is less likely than the other under the starting model."""
@@ -116,7 +119,8 @@ def _off_pairs(
     """Metric, value and what it should be, of the first step of a loss on pairs."""
     for name in ("rewards/chosen", "rewards/rejected"):
         value = _at_start(curves, name)
-        if value is not None and abs(value) > coarse * REWARD_OFF:
+        bound = REWARD_OFF * (COARSER_REWARD if coarse > 1 else 1.0)
+        if value is not None and abs(value) > bound:
             yield name, value, 0.0
     rewards = [_at_start(curves, f"rewards/{side}") for side in ("chosen", "rejected")]
     if all(value is not None and abs(value) < coarse * REWARD_SAME for value in rewards):
@@ -147,6 +151,34 @@ def ratio(document: Document) -> Iterator[Finding]:
                 "policy and roll-out are one: the old log-probabilities are not the policy's.",
                 {"stage": stage, "step": 1, "ratio": value},
                 "use the same precision, temperature and engine for sampling and for training",
+            )
+
+
+def stale(document: Document) -> Iterator[Finding]:
+    """A roll-out is used first by the policy that drew it: nothing lies between the two.
+
+    The mean ratio cannot tell, which is 1 under any policy of old; its spread can.
+    """
+    for stage, config, curves in stages_of(document, KINDS):
+        drawn = {step for step, _ in curves.get("unique", [])}
+        apart = [point for point in curves.get("policy/approxkl_avg", []) if point[0] in drawn]
+        # the mean of several steps is not that of the first alone
+        coarse = COARSER if config.get("precision") == "bf16" else 1.0
+        if config.get("log_every", 1) > 1 or len(apart) < 3:
+            continue
+        gap = mean(apart[-3:])
+        if gap > coarse * STALE:
+            yield Finding(
+                "rollouts_stale",
+                "problem",
+                f"{stage}'s roll-outs are not its own: the policy that first learns from one is "
+                f"{plain(gap, 3)} nats a token from the one that drew it.",
+                {
+                    "stage": stage,
+                    "steps": [int(apart[0][0]), int(apart[-1][0])],
+                    "approxkl": gap,
+                },
+                "hand the trained weights to the sampler before each roll-out",
             )
 
 

@@ -1,0 +1,1 @@
+"""Faults planted in short real runs, healthy runs beside them, and what Accord says of each."""
