@@ -1,9 +1,8 @@
-"""Schemathesis against the server's own OpenAPI document: no 5xx, and answers as the document says."""
+"""Schemathesis against the server's own OpenAPI document: no 5xx, answers as it says."""
 
 import warnings
 
 import httpx
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 with warnings.catch_warnings():

@@ -32,7 +32,7 @@ def page(browser, server):
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.set_default_timeout(SECONDS)
     faults, elsewhere = [], []
-    page.on("pageerror", lambda fault: faults.append(fault))
+    page.on("pageerror", lambda fault: faults.append(str(fault)))
     page.on("console", lambda said: said.type == "error" and faults.append(said.text))
     page.on("request", lambda r: r.url.startswith(server.url) or elsewhere.append(r.url))
     page.goto(server.url)

@@ -87,7 +87,7 @@ def test_a_conversation_that_no_longer_fits_says_so(engine):
     conversation = Conversation(engine, SAMPLING)
     shown = talk(conversation, "film " * 600, "Short.")
     assert "/reset" in shown
-    assert [turn.content for turn in conversation.turns][0] == "Short."
+    assert conversation.turns[0].content == "Short."
     with pytest.raises(AccordError, match="512"):
         next(conversation.answer("film " * 600))
 

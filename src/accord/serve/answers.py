@@ -154,7 +154,7 @@ def usage(jobs: Sequence[Job]) -> dict[str, int]:
 
 
 def encoded(body: object) -> bytes:
-    """JSON as it is sent: in ASCII, since some clients take U+2028 for the end of an event's line."""
+    """JSON as it is sent: ASCII, since some clients take U+2028 for the end of a line."""
     return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
