@@ -61,6 +61,13 @@ def test_latest_is_by_number_not_by_letter(tmp_path: Path) -> None:
     assert latest is not None and latest.step == 10
 
 
+def test_named_steps_stay_beside_the_newest(tmp_path: Path) -> None:
+    store = Store(tmp_path, 1, keep_steps=(9, 10))
+    for step in (8, 9, 10, 11, 12):
+        store.save(step, {"w": torch.zeros(2)}, {})
+    assert names(tmp_path) == {"step-9", "step-10", "step-12"}
+
+
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_newest_are_kept(tmp_path: Path, keep: int) -> None:
     filled(tmp_path, 8, 9, 10, 11, keep=keep)

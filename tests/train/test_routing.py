@@ -107,6 +107,7 @@ def test_shares_are_logged_over_all_that_was_routed(tmp_path: Path) -> None:
     line = trained(tmp_path, micro_batch_size=2)[1]
     assert line["router/load_max"] == pytest.approx(counts.max().item() * 4 / (2 * tokens))
     assert line["router/load_min"] == pytest.approx(counts.min().item() * 4 / (2 * tokens))
+    assert line["router/busiest"] == pytest.approx(counts.max().item() / tokens)
     assert line["router/dead_experts"] == (counts == 0).sum().item()
     assert line["router/dropped"] == 0.0
     assert 0 < line["router/entropy"] < torch.log(torch.tensor(4.0)).item()

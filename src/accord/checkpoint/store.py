@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,19 @@ class Store:
     Args:
         folder: Made when the first checkpoint is saved.
         keep_last: How many of the newest stay.
+        keep_steps: Steps that stay besides.
         warn: Called with a line for each checkpoint that is damaged.
     """
 
     def __init__(
-        self, folder: Path, keep_last: int = 1, warn: Callable[[str], None] = print
+        self,
+        folder: Path,
+        keep_last: int = 1,
+        warn: Callable[[str], None] = print,
+        keep_steps: Collection[int] = (),
     ) -> None:
         self.folder, self._keep, self._warn = folder, keep_last, warn
+        self._kept = frozenset(keep_steps)
 
     def save(self, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
         """Write a checkpoint and return its folder; it is durable before any older one goes.
@@ -154,7 +160,7 @@ class Store:
 
     def _retire(self, newest: int) -> None:
         steps = self._steps()
-        older = sorted(step for step in steps if step <= newest)
+        older = sorted(step for step in steps if step <= newest and step not in self._kept)
         for step in [s for s in steps if s > newest] + older[: -self._keep]:
             self._remove(step)
         self.clean()

@@ -77,6 +77,8 @@ class TrainConfig(Strict):
     """Steps between checkpoints; none: about ten a run."""
     keep_last: int = Field(default=1, gt=0)
     """Newest checkpoints that are kept."""
+    keep_steps: tuple[int, ...] = ()
+    """Steps whose checkpoints are made and kept beside those."""
     log_every: int = Field(default=1, gt=0)
     """Steps between two lines of the log."""
     trackers: tuple[Literal["tensorboard"], ...] = ()

@@ -21,6 +21,7 @@ _FREE = {
     "eval_rows",
     "save_every",
     "keep_last",
+    "keep_steps",
     "log_every",
     "trackers",
     "compile",

@@ -174,10 +174,15 @@ class RouterLosses:
             counts_LE * counts_LE.shape[1] / counts_LE.sum(1, keepdim=True)
             for counts_LE in tally.counts
         ]
+        busiest = [
+            counts_LE.max() * len(counts_LE) * trunk.layers[0].top_k / asked
+            for counts_LE, asked, trunk in zip(tally.counts, tally.asked, self._trunks, strict=True)
+        ]
         worked = sum(float(counts_LE.sum()) for counts_LE in tally.counts)
         return {
             "router/load_max": max(float(share_LE.max()) for share_LE in shares),
             "router/load_min": min(float(share_LE.min()) for share_LE in shares),
+            "router/busiest": max(map(float, busiest)),
             "router/dead_experts": float(sum(int((share_LE == 0).sum()) for share_LE in shares)),
             "router/dropped": 1.0 - worked / sum(map(float, tally.asked)),
         }

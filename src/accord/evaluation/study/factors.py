@@ -15,7 +15,9 @@ Verdict = Literal["nothing", "isolated", "together", "confounded"]
 
 LABELS = frozenset({"name", "title", "description", "seed"})
 """Keys of a recipe that are no factor; seeds are averaged over."""
-NO_EFFECT = frozenset({"seed", "log_every", "save_every", "keep_last", "trackers", "resume"})
+NO_EFFECT = frozenset(
+    {"seed", "log_every", "save_every", "keep_last", "keep_steps", "trackers", "resume"}
+)
 """Keys of a stage that are no factor."""
 UNSCORED = frozenset({"kind", "policies", "shown", "bootstrap", "copies_from"})
 """Keys of an evaluation that change no policy's scores."""

@@ -12,6 +12,7 @@ from accord.report.glossary import (
     preference,
     reward,
     rollouts,
+    routing,
     training,
     updates,
 )
@@ -19,6 +20,7 @@ from accord.report.glossary.entry import PAIRS, ROLLOUTS, Entry
 
 SUBJECTS: Mapping[str, tuple[Mapping[str, Entry], Mapping[str, Entry]]] = {
     "training": (training.METRICS, training.KEYS),
+    "mixtures of experts": (routing.METRICS, routing.KEYS),
     "preference": (preference.METRICS, preference.KEYS),
     "reward models": (reward.METRICS, reward.KEYS),
     "policies": ({**rollouts.METRICS, **updates.METRICS}, algorithms.KEYS),

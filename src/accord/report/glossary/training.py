@@ -248,6 +248,11 @@ KEYS: Mapping[str, Entry] = {
         bad="Every step of a large model: time goes into writing.",
         try_="Leave it out: about ten checkpoints a run.",
     ),
+    "TrainConfig.keep_steps": Entry(
+        healthy="The steps that later stages or comparisons start from.",
+        bad="Many of a large model: each holds three times its weights in float32.",
+        try_="Leave it out: the newest alone are kept.",
+    ),
     "SFTStage.train_on": Entry(
         healthy="last for single questions; all where every answer of a conversation is good.",
         bad="all with weak earlier answers teaches those too.",
