@@ -1,5 +1,7 @@
 """The evaluate stage: which prompts are taken, and what it leaves."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +122,25 @@ def test_rewards_and_reward_models_judge_problems_held_out(
     learned = [s["policies"][str(other)]["scores"]["learned"] for s in found["samples"]]
     assert len(set(learned)) == 6
     assert record(out, "rows.json")["task:addition"]["kept"] == 60
+
+
+def test_prompts_that_a_model_trained_on_are_found_in_its_own_data(
+    run, model_folder: Path, other: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in (tiny_data / "chat.jsonl").read_text().splitlines()]
+    asked = list(dict.fromkeys(row["messages"][0]["content"] for row in rows))[:3]
+    texts = [f"  {asked[0].upper()}", asked[1], "Is this asked anywhere?"]
+
+    def judged(name: str, heldout: dict[str, Any], source: str = "chat.jsonl") -> Any:
+        policy = tmp_path / name
+        shutil.copytree(other, policy)
+        config = {"kind": "sft", "data": [{"source": source}], "heldout": heldout}
+        (policy / "accord").mkdir(exist_ok=True)
+        (policy / "accord" / "stage.json").write_text(json.dumps({"config": config, "seed": 1}))
+        out = run(settings(model_folder, policy, {"texts": texts}), f"{name}-report")
+        return record(out, "evaluation.json")["protocol"]["trained_on"].get(str(policy))
+
+    assert judged("leaks", {"fraction": 0}) == {"prompts": 2, "of": 3, "examples": texts[:2]}
+    assert judged("held", {"fraction": 0, "prompts": texts}) is None
+    assert judged("one", {"fraction": 0, "prompts": asked[:1]})["examples"] == [asked[1]]
+    assert "gone.jsonl" in judged("gone", {"fraction": 0}, "gone.jsonl")["unknown"]

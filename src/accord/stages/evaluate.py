@@ -16,6 +16,7 @@ from accord.evaluation.measure import evaluate
 from accord.evaluation.protocol import fixed_prompts
 from accord.rewards.model import ModelReward
 from accord.stages.context import StageContext
+from accord.stages.leakage import trained_prompts
 from accord.stages.models import open_model
 from accord.stages.records import cache_folder, write_record
 from accord.text.chat import prompt_ids
@@ -43,6 +44,7 @@ def run(config: EvaluateStage, context: StageContext) -> None:
     prompts = fixed_prompts(config.prompts, rows, load(config.reference))
     texts = training_texts(config, context)
     found = evaluate(config, prompts, load, load_reward, texts, context.seed)
+    found["protocol"]["trained_on"] = trained_prompts(config.inputs(), prompts, context)
     write_record(context.folder, "evaluation.json", found)
     write_record(context.folder, "rows.json", account.to_json())
 
