@@ -10,13 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from accord.serve.answers import encoded
 from accord.serve.errors import ApiError
+from accord.serve.hosts import is_local
 
 MOST_BODY = 1_000_000
 """Bytes of a request's body at most."""
 _BODY_SECONDS = 30.0
 _DRAINED = 32 * MOST_BODY
 _OPEN_PATHS = ("/", "/health", "/openapi.json")
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "testserver")
 
 
 class Guard:
@@ -49,7 +49,7 @@ class Guard:
     def _check(self, path: str, method: str, headers: dict[bytes, bytes]) -> None:
         if self._key is None:
             host = headers.get(b"host", b"localhost").decode("latin-1")
-            if _name_of(host) not in _LOCAL_HOSTS:
+            if not is_local(_name_of(host)):
                 raise ApiError(403, "without a key the server answers to localhost only")
         elif path not in _OPEN_PATHS:
             given = headers.get(b"authorization", b"")

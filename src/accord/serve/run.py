@@ -1,6 +1,5 @@
 """The server as a process: where it listens, and how it ends."""
 
-import ipaddress
 import logging
 import signal
 import socket
@@ -9,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from accord.errors import AccordError
+from accord.serve.hosts import is_local
 from accord.serve.served import Capacity, Served, open_served
 
 _DRAIN_SECONDS = 30
@@ -69,7 +69,7 @@ def check_address(host: str, key: str | None) -> None:
             "--api-key",
             "give it letters, digits and signs",
         )
-    if key is None and not _is_local(host):
+    if key is None and not is_local(host):
         raise AccordError(
             f"at {host} everyone who reaches this machine could use the models",
             "--host",
@@ -126,15 +126,6 @@ def _run(
 
 def _noted(number: int, frame: Any) -> None:
     """Do nothing: the server has ended by this signal."""
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _shown(host: str) -> str:
