@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accord.errors import AccordError
 
-WANTED = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
+WANTED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.model")
 
 
 def fetched(name: str, revision: str | None = None) -> Path:

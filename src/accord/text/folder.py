@@ -9,6 +9,7 @@ from typing import Any
 import tokenizers
 
 from accord.errors import AccordError
+from accord.text.sentencepiece import MODEL, converted, read
 from accord.text.templates import name_of
 
 _UNBOUNDED = int(1e30)  # transformers' own word for "no limit"
@@ -32,6 +33,8 @@ def read_folder(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, str 
         AccordError: No `tokenizer.json`, a file that cannot be read, or no end token.
     """
     path = folder / "tokenizer.json"
+    if not path.is_file() and (folder / MODEL).is_file():
+        return _read_sentencepiece(folder)
     if not path.is_file():
         raise AccordError(
             "the folder holds no tokenizer.json" if folder.is_dir() else "no such folder",
@@ -55,6 +58,36 @@ def read_folder(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, str 
         )
     bos, pad = _content(named.get("bos_token")), _content(named.get("pad_token"))
     return core, SpecialTokens(end, pad, bos, config), _chat_template(folder, config)
+
+
+def _read_sentencepiece(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, str | None]:
+    """A folder whose tokenizer is SentencePiece's; the end token is its own or the config's."""
+    model = read(folder / MODEL)
+    config = _read_json(folder / "tokenizer_config.json")
+    named = {**_read_json(folder / "special_tokens_map.json"), **config}
+    tokens = {
+        key: _content(named.get(f"{key}_token")) or model.special(which)
+        for which, key in enumerate(("unk", "bos", "eos", "pad"))
+    }
+    core = converted(model)
+    added = _read_json(folder / "added_tokens.json")
+    # ids follow the order in which tokens are added
+    for token in sorted(added, key=lambda token: added[token]):
+        core.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False)])
+        if core.token_to_id(token) != added[token]:
+            raise AccordError(
+                f"'{token}' has the id {core.token_to_id(token)}, not {added[token]}",
+                str(folder / "added_tokens.json"),
+                "give the tokenizer.json",
+            )
+    if tokens["eos"] is None:
+        raise AccordError(
+            "the tokenizer names no end token",
+            str(folder / "tokenizer_config.json"),
+            'add "eos_token": the token that ends a text',
+        )
+    special = SpecialTokens(tokens["eos"], tokens["pad"], tokens["bos"], config)
+    return core, special, _chat_template(folder, config)
 
 
 def write_folder(
