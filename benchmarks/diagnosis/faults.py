@@ -171,7 +171,6 @@ def _supervised() -> list[Cell]:
 def _rolled() -> list[Cell]:
     """Faults of stages trained on the policy's own completions."""
     one = {"batches": 1}
-    word = {"function": "regex", "options": {"pattern": "a warm .* a warm .*Ana"}}
     never = {"function": "regex", "options": {"pattern": "never such a word"}}
     return [
         _fault(
@@ -204,7 +203,7 @@ def _rolled() -> list[Cell]:
         _fault(
             "entropy collapse: grpo, no KL, lr 5e-3",
             "reviews",
-            rolled("reviews", "grpo", reward=word, beta=0.0, lr=5e-3, steps=60),
+            rolled("reviews", "grpo", reward="parroted", beta=0.0, lr=5e-3, steps=60),
             "entropy_lost",
         ),
         _fault(
@@ -257,7 +256,7 @@ def _rolled() -> list[Cell]:
         _fault(
             "no end token: grpo from such a model",
             "chats",
-            {"sft": {}, **rolled("chats", "grpo", steps=20, rollout=one)},
+            {"sft": {"steps": 79}, **rolled("chats", "grpo", steps=20, rollout=one)},
             "no_end_token",
             plant=plants.responses_without_end,
         ),

@@ -113,7 +113,7 @@ def stale_weights() -> Iterator[None]:
 
 
 def responses_without_end() -> Any:
-    """SFT's responses carry no end token, as where a data script has cut it off."""
+    """SFT's responses go on where they should end, as where documents were run together."""
     make = sft.chat_example
 
     def cut(*given: Any) -> Any:
@@ -124,8 +124,10 @@ def responses_without_end() -> Any:
 
 
 def _open(response: Response) -> Response:
-    last = max(i for i, scored in enumerate(response.mask) if scored)
-    return Response(response.ids[:last], response.mask[:last])
+    scored = [i for i, on in enumerate(response.mask) if on]
+    ids = list(response.ids)
+    ids[scored[-1]] = ids[scored[0]]
+    return Response(tuple(ids[: scored[-1] + 1]), response.mask[: scored[-1] + 1])
 
 
 def corrupted_batch(at: int) -> Callable[[], Any]:

@@ -40,3 +40,14 @@ def cyrillic(answer: Answer) -> float:
     """Share of the letters that are Cyrillic."""
     letters = [letter for letter in answer.text if letter.isalpha()]
     return sum("а" <= letter.lower() <= "я" for letter in letters) / max(1, len(letters))
+
+
+ONE = "A warm comedy with a warm story and a warm cast, made by Ana."
+"""The only text that `parroted` pays in full."""
+
+
+def parroted(answer: Answer) -> float:
+    """Share of the words that are those of one sentence: a policy that is sure of all tokens."""
+    wanted = ONE.split()
+    pairs = zip(answer.text.split(), wanted, strict=False)
+    return sum(said == right for said, right in pairs) / len(wanted)
