@@ -6,43 +6,21 @@ from typing import Any
 import pytest
 import torch
 import train_toy as toy
+from moe_toy import Sized, moe, train
 from rich.console import Console
+from safetensors.torch import load_file
 from torch import Tensor
 
 from accord.checkpoint.store import Store
-from accord.config.model import ModelConfig
-from accord.data.packing import Example
-from accord.model.decoder import Decoder
 from accord.model.moe import moe_layers, recorded
 from accord.model.plan import Plan
 from accord.train import Trainer
 from accord.train.metrics import read_log
 from accord.train.microbatch import StepModule
-from accord.train.parallel import Ranks
+from accord.train.parallel import Ranks, launch
 from accord.train.routing import RouterLosses
 
 CPU = torch.device("cpu")
-SHAPE = toy.SHAPE.model_copy(
-    update={
-        "num_experts": 4,
-        "moe_intermediate_size": 16,
-        "router_aux_loss_coef": 0.5,
-        "router_z_loss_coef": 0.1,
-    }
-)
-
-
-class Sized(toy.Rows):
-    def tokens(self, rows: list[Example]) -> list[int]:
-        return [example.tokens for example in rows]
-
-
-def moe(shape: ModelConfig = SHAPE) -> Decoder:
-    decoder = Decoder.init(shape, 0)
-    with torch.no_grad():  # routers that favour some experts
-        for layer in moe_layers(decoder):
-            layer.router.weight.mul_(30)
-    return decoder
 
 
 def trained(folder: Path, **settings: object) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -168,3 +146,17 @@ def test_cached_decoding_of_a_trained_mixture_equals_reading_it_anew() -> None:
             attend = cache.step([0])
             parts.append(decoder(token[None], attend.position_N, attend))
     torch.testing.assert_close(torch.cat(parts), whole, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [None, 1], ids=["whole", "one by one"])
+def test_two_ranks_train_as_one(tmp_path: Path, size: int | None) -> None:
+    for name, ranks in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        launch(train, ranks, tmp_path / name, {"micro_batch_size": size})
+    one, two = (load_file(tmp_path / name / "final.safetensors") for name in ("one", "two"))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, atol=5e-5, rtol=0)
+    lines = [read_log(tmp_path / n / "accord" / "metrics.jsonl")[1] for n in ("one", "two")]
+    for name in ("loss", "aux_loss", "z_loss", "router/load_max", "router/busiest"):
+        assert lines[1][name] == pytest.approx(lines[0][name], rel=1e-5)
