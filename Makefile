@@ -12,6 +12,7 @@ help:
 	@echo "make demo    train and align a small model on real text, then open runs/quickstart/report.html"
 	@echo "make test    the test suite"
 	@echo "make check   format, lint, types, rooms, tests, docs: what CI runs"
+	@echo "make interop every exported family in vLLM as in transformers (VLLM=environment)"
 	@echo "make bench   speed and memory beside transformers, TRL and a plain loop"
 	@echo "make bench-diagnosis   planted faults and healthy runs, and what is found in them"
 
@@ -50,6 +51,11 @@ bench: $(VENV)/.dev
 
 bench-diagnosis: $(VENV)/.dev
 	$(BIN)/python benchmarks/diagnosis/run.py
+
+# VLLM: an environment that has vLLM and Accord (docs/vllm.md); FAMILIES: some of those of the table
+VLLM ?= .venv-vllm
+interop:
+	$(VLLM)/bin/python benchmarks/interop.py $(FAMILIES)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -76,7 +76,9 @@ def _yarn(wavelength_F: Tensor, scaling: RopeScaling, theta: float) -> Tensor:
     # a ramp of no width is a step
     slowed_F = ((pair_F - low) / ((high - low) or 0.001)).clamp(0, 1)
     kept_F = 1 - slowed_F
-    return (1 - kept_F) / (scaling.factor * wavelength_F) + kept_F / wavelength_F
+    # in the order of Hugging Face's operations: far out, one bit of a frequency moves the logits
+    slow_F, plain_F = 1.0 / (scaling.factor * wavelength_F), 1.0 / wavelength_F
+    return slow_F * (1 - kept_F) + plain_F * kept_F
 
 
 def _original(scaling: RopeScaling) -> int:
