@@ -18,15 +18,20 @@ def some_logits(seed: int = 0) -> Tensor:
 
 
 def shares(logits_LNE: Tensor) -> Tensor:
-    """f by `route`, as the model chooses."""
+    """f of each layer by `route`, as the model chooses."""
     _, chosen = route(logits_LNE, TOP, normalised=True)
-    rows = logits_LNE.shape[0] * logits_LNE.shape[1]
-    return chosen.flatten().bincount(minlength=EXPERTS).double() / rows
+    counts = [layer.flatten().bincount(minlength=EXPERTS) for layer in chosen]
+    return torch.stack(counts).double() / logits_LNE.shape[1]
 
 
 def brute(logits_LNE: Tensor) -> tuple[Tensor, Tensor, float]:
-    """All three means, row by row and expert by expert."""
-    rows = [row for layer in logits_LNE for row in layer]
+    """All three as means over layers."""
+    aux, z, entropy = zip(*(brute_layer(list(layer)) for layer in logits_LNE), strict=True)
+    return torch.stack(aux).mean(), torch.stack(z).mean(), sum(entropy) / len(entropy)
+
+
+def brute_layer(rows: list[Tensor]) -> tuple[Tensor, Tensor, float]:
+    """All three, row by row and expert by expert."""
     used, chance = [0] * EXPERTS, [torch.zeros((), dtype=torch.float64) for _ in range(EXPERTS)]
     z, entropy = torch.zeros((), dtype=torch.float64), 0.0
     for row in rows:
@@ -59,21 +64,22 @@ def test_terms_and_gradients_are_those_of_the_definition() -> None:
 
 
 def test_gradcheck() -> None:
-    logits_LNE, share_E = some_logits().requires_grad_(), shares(some_logits())
+    logits_LNE, share_LE = some_logits().requires_grad_(), shares(some_logits())
 
     def both(logits: Tensor) -> tuple[Tensor, Tensor]:
-        found = router_terms(logits, share_E)
+        found = router_terms(logits, share_LE)
         return found.aux, found.z
 
     assert torch.autograd.gradcheck(both, (logits_LNE,))
 
 
 @pytest.mark.peer
-def test_the_balancing_loss_is_transformers() -> None:
+def test_the_balancing_loss_is_transformers_of_each_layer() -> None:
     from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
     logits_LNE = some_logits().float()
-    theirs = load_balancing_loss_func(tuple(logits_LNE), EXPERTS, TOP)
+    each = [load_balancing_loss_func((layer,), EXPERTS, TOP) for layer in logits_LNE]
+    theirs = sum(each) / LAYERS
     found = router_terms(logits_LNE, shares(logits_LNE))
     torch.testing.assert_close(found.aux / (LAYERS * TOKENS), theirs, atol=1e-6, rtol=0)
 
@@ -93,9 +99,16 @@ def test_parts_of_a_batch_add_up_only_with_the_share_of_all() -> None:
 @pytest.mark.parametrize(("chosen", "loss"), [("evenly", 2.0), ("one pair", 5.0)])
 def test_even_use_gives_k_and_one_pair_of_experts_gives_all(chosen: str, loss: float) -> None:
     logits_LNE = torch.zeros(1, EXPERTS, EXPERTS)
-    share_E = torch.full((EXPERTS,), TOP / EXPERTS)
+    share_LE = torch.full((1, EXPERTS), TOP / EXPERTS)
     if chosen == "one pair":
         logits_LNE[..., :TOP] = 50.0
-        share_E = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0])
-    found = router_terms(logits_LNE, share_E)
+        share_LE = torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]])
+    found = router_terms(logits_LNE, share_LE)
     assert found.aux.item() / EXPERTS == pytest.approx(loss, rel=1e-5)
+
+
+def test_layers_that_are_uneven_in_opposite_ways_are_uneven() -> None:
+    logits_LNE = torch.zeros(2, 8, 4)
+    logits_LNE[0, :, :2] = logits_LNE[1, :, 2:] = 30.0
+    share_LE = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    assert router_terms(logits_LNE, share_LE).aux.item() / 16 == pytest.approx(4.0)

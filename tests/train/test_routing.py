@@ -39,10 +39,10 @@ def by_hand() -> tuple[dict[str, Tensor], float, float]:
     batch = toy.Rows(1, 8).collate(toy.Rows(1, 8).rows(0))
     with recorded(moe_layers(decoder)) as seen:
         loss = toy.step(decoder, batch)
-    logits = torch.cat([layer[0].logits_NE for layer in seen])
+    logits = torch.stack([layer[0].logits_NE for layer in seen])
     p = logits.softmax(-1)
-    used = torch.zeros_like(p).scatter(1, p.topk(2, -1).indices, 1.0)
-    aux = 4 * (used.mean(0) * p.mean(0)).sum()
+    used = torch.zeros_like(p).scatter(2, p.topk(2, -1).indices, 1.0)
+    aux = 4 * (used.mean(1) * p.mean(1)).sum(1).mean()
     z = logits.logsumexp(-1).square().mean()
     (loss.total / loss.weight + 0.5 * aux + 0.1 * z).backward()
     found = {n: w.grad for n, w in decoder.named_parameters() if w.grad is not None}

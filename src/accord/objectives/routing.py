@@ -1,8 +1,10 @@
 """Auxiliary losses of a mixture of experts.
 
 Load balancing is E Σ_e f_e P_e (arXiv 2101.03961, eq. 4 to 6): f_e is how many of a token's k
-experts are e and P_e the router's probability of e, both means over all tokens of the batch and all
-layers, as transformers' `load_balancing_loss_func` has it. Even use gives k, one expert for all E.
+experts are e and P_e the router's probability of e, both means over all tokens of the batch, as in
+transformers' `load_balancing_loss_func`; but of each layer by itself, and then the mean over
+layers. Pooled over layers, as there, layers that are uneven in opposite ways cost nothing, and
+experts die unpunished. Even use gives k, one expert for all E.
 f has no gradient, so that with the f of the whole batch the loss is a sum over tokens: the terms of
 a batch's parts add up to it.
 
@@ -29,16 +31,16 @@ class RouterTerms(NamedTuple):
     entropy: Tensor
 
 
-def router_terms(logits_LNE: Tensor, share_E: Tensor) -> RouterTerms:
+def router_terms(logits_LNE: Tensor, share_LE: Tensor) -> RouterTerms:
     """The terms of a part of a batch, scalars in float32 (float64 of float64).
 
     Args:
         logits_LNE: Of the routers.
-        share_E: f of the whole batch: its assignments to each expert, over all its rows.
+        share_LE: f of the whole batch: each layer's assignments to each expert, over its tokens.
     """
     wide_LNE = logits_LNE.to(torch.promote_types(logits_LNE.dtype, torch.float32))
     lse_LN = wide_LNE.logsumexp(-1)
     chance_LNE = (wide_LNE - lse_LN[..., None]).exp()
-    weighted_E = share_E.to(chance_LNE.dtype) * chance_LNE.sum((0, 1))
+    weighted_LE = share_LE.to(chance_LNE.dtype) * chance_LNE.sum(1)
     entropy = torch.special.entr(chance_LNE.detach()).sum()
-    return RouterTerms(len(share_E) * weighted_E.sum(), lse_LN.square().sum(), entropy)
+    return RouterTerms(share_LE.shape[1] * weighted_LE.sum(), lse_LN.square().sum(), entropy)

@@ -149,7 +149,7 @@ class RouterLosses:
         for i, trunk in enumerate(self._trunks):
             logits_LNE = torch.stack([torch.cat([r.logits_NE for r in each]) for each in seen[i]])
             rows = whole.asked[i] / trunk.layers[0].top_k
-            found = router_terms(logits_LNE, whole.counts[i].sum(0) / rows)
+            found = router_terms(logits_LNE, whole.counts[i] * len(trunk.layers) / rows)
             aux, z, entropy = (total / rows.to(total.dtype) for total in found)
             extra = extra + trunk.aux_coef * aux + trunk.z_coef * z
             sums = sums + torch.stack((aux, z, entropy)).detach()

@@ -14,7 +14,7 @@ METRICS: Mapping[str, Entry] = {
         healthy="Near num_experts_per_tok, which is what even use gives.",
         bad="Rising towards num_experts: all tokens go to the same experts.",
         try_="Raise router_aux_loss_coef; lower lr.",
-        formula="E Σ_e f_e P_e over experts e: f assignments a token, P mean probability",
+        formula="mean over layers of E Σ_e f_e P_e: f assignments a token, P mean probability",
         stages=TRAINED,
     ),
     "z_loss": Entry(
