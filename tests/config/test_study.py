@@ -79,6 +79,12 @@ HEAD = "name: s\nrecipe: recipe.yaml\n"
         (HEAD + "variants:\n  a: {dpo.beta: -1}", "beta is -1", "'dpo.beta=-1'", "above 0"),
         (HEAD + "variants:\n  a: {dpo.from: bse}", "'bse' is neither", ":4", "'base'"),
         (HEAD + "evaluate: hott", "no evaluate stage 'hott'", ":3, evaluate", "'hot'"),
+        (
+            HEAD + "primary: [lenght]",
+            "'hot' has no scorer 'lenght' under",
+            ":3, primary",
+            "'length'",
+        ),
         (HEAD + "evaluate: dpo", "no evaluate stage 'dpo'", ":3, evaluate", ""),
         (HEAD + "resamples: 0", "resamples is 0", ":3, resamples", "above 0"),
         ("name: s\nrecipe: recipes.yaml", "no recipe", ":2, recipe", "'recipe.yaml'"),

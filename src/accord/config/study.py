@@ -12,6 +12,7 @@ from accord.config.base import Strict
 from accord.config.document import Document, parse_value, read_yaml
 from accord.config.load import load_recipe, validate
 from accord.config.recipe import Recipe
+from accord.config.stages import EvaluateStage
 from accord.errors import AccordError, did_you_mean
 
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -60,6 +61,8 @@ class Study(Strict):
     """Other sizes of the same study, chosen with --profile."""
     evaluate: str | None = None
     """The evaluate stage whose numbers are compared; none: the recipe's last."""
+    primary: tuple[str, ...] = ()
+    """Scorers that the study is about: their comparisons are corrected by themselves (Holm)."""
     resamples: int | None = Field(default=None, gt=0)
     """Resamples that the study's intervals rest on; none: the statistics' own number."""
 
@@ -128,6 +131,7 @@ def load_study(path: str | Path, profile: str = "") -> LoadedStudy:
         under = {key: value for key, value in chosen.settings.items() if key not in given}
         settings[name] = (*_lines(under), *_lines(given))
         recipes[name] = _recipe(file, settings[name], evaluate, document.where(("variants", name)))
+        _primary(study, name, recipes[name], evaluate, document)
     return LoadedStudy(study, document, file, plain, recipes, settings, evaluate, profile)
 
 
@@ -176,6 +180,18 @@ def _evaluate(study: Study, recipe: Recipe, document: Document) -> str:
         what = f"the recipe '{recipe.name}' has no evaluate stage '{study.evaluate}'"
         raise AccordError(what, document.where(("evaluate",)), did_you_mean(study.evaluate, names))
     return study.evaluate
+
+
+def _primary(study: Study, variant: str, recipe: Recipe, evaluate: str, document: Document) -> None:
+    """Before hours of training: every variant's evaluation has the primary scorers."""
+    stage = recipe.stages[evaluate]
+    if not isinstance(stage, EvaluateStage):
+        raise TypeError(f"{evaluate} is no evaluate stage")
+    scorers = [*stage.scorers, *stage.rewards]
+    for name in study.primary:
+        if name not in scorers:
+            what = f"'{evaluate}' has no scorer '{name}' under variant '{variant}'"
+            raise AccordError(what, document.where(("primary",)), did_you_mean(name, scorers))
 
 
 def _refuse_seed(whose: str, given: Settings, where: str) -> None:

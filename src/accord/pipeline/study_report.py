@@ -20,7 +20,8 @@ BETWEEN = ("variants", "confounded")
 
 def report(laid: Plan, console: Console) -> None:
     """Write the comparison of all cells; print claims between variants, and what is told apart."""
-    study, said = laid.study.study, {}
+    study = laid.study.study
+    said: dict[str, Any] = {"primary": study.primary}
     if study.resamples is not None:
         said["resamples"] = study.resamples
     document = import_module("accord.evaluation.study.document").study_document(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "methods": ("Between policies", "Two policies, neither of them the reference."),
 }
 """Family of claims to its heading and what it compares, in the order of the page."""
+OTHERS = "scorers that were not named as primary"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Claims:
     """The claims of one family.
 
     Args:
-        family: Its name.
+        family: Its name in the document's `summary`.
         title: Heading.
         meaning: What is compared, in a sentence.
         told: Places in the document's claims of those told apart from 0.
@@ -106,16 +108,18 @@ def write(document: Document, folder: Path) -> Path:
 
 
 def claims_by_family(document: Document) -> list[Claims]:
-    """The families that have claims, those between variants first."""
-    places: dict[str, tuple[list[int], list[int]]] = {family: ([], []) for family in FAMILIES}
-    for at, claim in enumerate(document["claims"]):
-        told, others = places[claim["family"]]
-        (told if claim["distinguishable"] else others).append(at)
-    return [
-        Claims(family, *FAMILIES[family], told, others)
-        for family, (told, others) in places.items()
-        if told or others
-    ]
+    """The families that have claims, those between variants first, other scorers' last."""
+    found = []
+    for secondary, (family, (title, meaning)) in product((False, True), FAMILIES.items()):
+        places: tuple[list[int], list[int]] = ([], [])
+        for at, claim in enumerate(document["claims"]):
+            if claim["family"] == family and claim["primary"] != secondary:
+                places[not claim["distinguishable"]].append(at)
+        if any(places) and secondary:
+            found.append(Claims(f"secondary {family}", f"{title}: {OTHERS}", meaning, *places))
+        elif any(places):
+            found.append(Claims(family, title, meaning, *places))
+    return found
 
 
 def default_pair(document: Document) -> tuple[str, str] | None:

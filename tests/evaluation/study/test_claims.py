@@ -8,6 +8,7 @@ from accord.errors import AccordError
 from accord.evaluation.study.claims import FAMILIES, claims, estimate
 from accord.evaluation.study.crossed import crossed
 from accord.evaluation.study.holm import holm
+from accord.evaluation.study.summary import summary
 from accord.evaluation.study.table import table
 
 PROMPTS = 30
@@ -110,6 +111,30 @@ def test_holm_is_taken_over_each_family():
         members = [c for c in found if c.family == family]
         assert [c.p_holm for c in members] == holm([c.result.p for c in members])
         assert all(c.comparisons == len(members) for c in members)
+
+
+def test_scorers_that_were_not_named_are_corrected_apart():
+    def scored(seed, gain):
+        rng = np.random.default_rng(seed)
+        return {s: rng.normal(gain, 1, PROMPTS).tolist() for s in ("vader", "length", "fluency")}
+
+    policies = {"sft": 0.0, "dpo": 0.2, "grpo": 0.4}
+    cells = [
+        cell({p: scored(10 * s + i, g) for i, (p, g) in enumerate(policies.items())}, "a", s)
+        for s in (1, 2, 3, 4)
+    ]
+    together = claims(table(cells), 500, 0)
+    apart = claims(table(cells), 500, 0, ["vader"])
+    assert {(c.family, c.comparisons) for c in together} == {("policies", 6), ("methods", 3)}
+    counts = {(c.family, c.scorer): (c.primary, c.comparisons) for c in apart}
+    assert counts["policies", "vader"] == (True, 2) and counts["methods", "vader"] == (True, 1)
+    assert counts["policies", "length"] == counts["policies", "fluency"] == (False, 4)
+    for c in (True, False):
+        among = [x for x in apart if x.family == "policies" and x.primary == c]
+        assert [x.p_holm for x in among] == holm([x.result.p for x in among])
+    found = summary(apart)
+    assert found["policies"]["comparisons"] == 2 and found["secondary policies"]["comparisons"] == 4
+    assert sum(x["comparisons"] for x in found.values()) == len(apart)
 
 
 def test_one_run_each_is_no_effect_of_training():

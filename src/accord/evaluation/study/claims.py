@@ -1,7 +1,7 @@
 """A sentence for every comparison of a study: by how much, how sure, and due to what."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations, product
@@ -40,6 +40,7 @@ class Claim:
         p_holm: After Holm's correction over the family.
         comparisons: Members of the family.
         contrast: Between variants, what differs.
+        primary: Whether its scorer was named beforehand as one that the study is about.
     """
 
     family: Family
@@ -51,6 +52,7 @@ class Claim:
     p_holm: float = 1.0
     comparisons: int = 1
     contrast: Contrast | None = None
+    primary: bool = True
 
     @property
     def distinguishable(self) -> bool:
@@ -109,6 +111,7 @@ class Claim:
             "p": self.result.p,
             "p_holm": self.p_holm,
             "comparisons": self.comparisons,
+            "primary": self.primary,
             "distinguishable": self.distinguishable,
             "unadjusted": self.unadjusted,
             "causal": self.causal,
@@ -117,7 +120,7 @@ class Claim:
         }
 
 
-def claims(scores: Scores, resamples: int, seed: int) -> list[Claim]:
+def claims(scores: Scores, resamples: int, seed: int, primary: Collection[str] = ()) -> list[Claim]:
     """Every comparison that a study allows, each family corrected by Holm.
 
     Where no key that differs between two variants reaches what is compared, their runs are the
@@ -128,6 +131,8 @@ def claims(scores: Scores, resamples: int, seed: int) -> list[Claim]:
         scores: Of `table`.
         resamples: Bootstrap replications.
         seed: Of the bootstrap; all comparisons draw the same prompts and seeds.
+        primary: Scorers that the study is about, named before it ran: comparisons in the others
+            are corrected apart. None: all are.
     """
     between = cache(lambda policy, scorer: factors(scores.settings, policy, scorer))
     found = [
@@ -135,8 +140,9 @@ def claims(scores: Scores, resamples: int, seed: int) -> list[Claim]:
         *_of_variants(scores, between, resamples, seed),
     ]
     adjusted: dict[int, Claim] = {}
-    for family in FAMILIES:
-        members = [i for i, claim in enumerate(found) if claim.family == family]
+    found = [replace(claim, primary=not primary or claim.scorer in primary) for claim in found]
+    for family, first in product(FAMILIES, (True, False)):
+        members = [i for i, c in enumerate(found) if c.family == family and c.primary == first]
         p_values = holm([found[i].result.p for i in members])
         for i, p in zip(members, p_values, strict=True):
             adjusted[i] = replace(found[i], p_holm=p, comparisons=len(members))
@@ -217,5 +223,8 @@ def _p(value: float) -> str:
 
 
 def by_family(found: Sequence[Claim]) -> Mapping[str, int]:
-    """How many comparisons each family has."""
-    return {claim.family: claim.comparisons for claim in found}
+    """How many comparisons are corrected together at most, in each family."""
+    most: dict[str, int] = {}
+    for claim in found:
+        most[claim.family] = max(claim.comparisons, most.get(claim.family, 0))
+    return most

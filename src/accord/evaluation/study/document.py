@@ -1,10 +1,10 @@
 """The result document of a study, `study.json`: every number a report of it draws.
 
 Plain values. Keys: `variants`, `seeds`, `prompts`, `policies`, `scorers`, `references`,
-`scorer` (shown first), `per_prompt`, `averages`, `ranks`, `deltas`, `claims`, `headline`,
-`summary`, `factors`, `limits`, `bootstrap`; of what stages logged, wrote and cost `training`,
-`heldout`, `findings`, `frontier`, `matched`, `samples`. Lists over prompts are in the order of
-`prompts`.
+`scorer` (shown first), `primary`, `per_prompt`, `averages`, `ranks`, `deltas`, `claims`,
+`headline`, `summary`, `factors`, `limits`, `bootstrap`; of what stages logged, wrote and cost
+`training`, `heldout`, `findings`, `frontier`, `matched`, `samples`. Lists over prompts are in the
+order of `prompts`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from accord.errors import AccordError, did_you_mean
 from accord.evaluation.statistics import Floats
 from accord.evaluation.study.claims import Claim, by_family, claims
 from accord.evaluation.study.conclusions import factors_json
@@ -31,7 +32,11 @@ TIE = 1e-9
 
 
 def study_document(
-    cells: Iterable[Cell], title: str, resamples: int = RESAMPLES, seed: int = 0
+    cells: Iterable[Cell],
+    title: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    primary: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything a study's runs say when taken together.
 
@@ -40,13 +45,19 @@ def study_document(
         title: Heading of the report.
         resamples: Bootstrap replications of an interval.
         seed: Of the bootstrap.
+        primary: Scorers that the study is about (`claims`).
 
     Raises:
-        AccordError: If the runs cannot be compared (`table`), or share no seed.
+        AccordError: If the runs cannot be compared (`table`), or share no seed; or a primary
+            scorer is none of theirs.
     """
     cells = list(cells)
     scores = table(cells)
-    found = claims(scores, resamples, seed)
+    for name in primary:
+        if name not in scores.scorers:
+            what = f"no evaluation of the study has the scorer '{name}'"
+            raise AccordError(what, "primary", did_you_mean(name, scores.scorers))
+    found = claims(scores, resamples, seed, primary)
     counts = summary(found)
     averages = _each(scores, lambda values_SP: _average(values_SP, resamples, seed))
     every = list(dict.fromkeys(p for policies in scores.values.values() for p in policies))
@@ -58,7 +69,8 @@ def study_document(
         "prompts": [{"id": prompt, "prompt": text} for prompt, text in scores.prompts],
         "policies": every,
         "scorers": scores.scorers,
-        "scorer": _main_scorer(cells, scores),
+        "scorer": primary[0] if primary else _main_scorer(cells, scores),
+        "primary": list(primary),
         "references": dict(scores.references),
         "per_prompt": _each(scores, lambda values_SP: values_SP.mean(axis=0).tolist()),
         "averages": averages,

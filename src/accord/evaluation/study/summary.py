@@ -11,17 +11,23 @@ def summary(found: Sequence[Claim]) -> dict[str, dict[str, int]]:
     """Family to its number of comparisons, and of those `distinguishable`, `unadjusted`, `causal`.
 
     `unadjusted` are those whose own interval excludes 0 and that the correction does not claim.
+    Where scorers were named as primary, these are the comparisons in them; those in the others,
+    corrected apart, are counted under `secondary <family>`.
     """
-    members = {f: [claim for claim in found if claim.family == f] for f in FAMILIES}
+    names = [(prefix, family) for prefix in ("", "secondary ") for family in FAMILIES]
+    members = {
+        prefix + family: [c for c in found if c.family == family and c.primary == (not prefix)]
+        for prefix, family in names
+    }
+    return {name: _counts(among) for name, among in members.items() if among}
+
+
+def _counts(among: Sequence[Claim]) -> dict[str, int]:
     return {
-        family: {
-            "comparisons": len(among),
-            "distinguishable": sum(claim.distinguishable for claim in among),
-            "unadjusted": sum(claim.unadjusted for claim in among),
-            "causal": sum(claim.causal for claim in among),
-        }
-        for family, among in members.items()
-        if among
+        "comparisons": len(among),
+        "distinguishable": sum(claim.distinguishable for claim in among),
+        "unadjusted": sum(claim.unadjusted for claim in among),
+        "causal": sum(claim.causal for claim in among),
     }
 
 
