@@ -57,8 +57,9 @@ def test_the_server_appends(ask, server):
         (ASKED, " ", ["a"]),
         (ASKED, "a", ["b", "\n"]),
         ([*ASKED, Message("assistant", "x")], "a", ["b"]),
+        ([Message("user", " ")], "a", ["b"]),
     ],
-    ids=["same", "blank chosen", "blank rejected", "answered already"],
+    ids=["same", "blank chosen", "blank rejected", "answered already", "nothing asked"],
 )
 def test_what_teaches_nothing_is_refused(asked, chosen, rejected):
     with pytest.raises(ApiError) as refused:

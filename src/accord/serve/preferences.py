@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from accord.config.data import SourceConfig
+from accord.data.formats import Converter
+from accord.data.rawfile import BadRow, RawRow
+from accord.data.rows import PairRow
 from accord.serve.errors import ApiError
 from accord.text.messages import Message
 
@@ -21,8 +25,8 @@ def preference_rows(
     """A row `prompt, chosen, rejected` for each rejected answer, and who wrote the two.
 
     Raises:
-        ApiError: An answer is blank or the same as the chosen one, or the conversation does not
-            end with a user's turn.
+        ApiError: An answer is blank or the same as the chosen one, the conversation does not end
+            with a user's turn, or Accord's own reader would refuse the row.
     """
     if prompt[-1].role != "user":
         raise ApiError(400, "the conversation does not end with a user's turn", "prompt")
@@ -31,7 +35,7 @@ def preference_rows(
     if chosen in rejected:
         raise ApiError(400, "the answers are the same: neither can be preferred", "rejected")
     writers = [*(rejected_models or [])] + [None] * len(rejected)
-    return [
+    rows = [
         {
             "prompt": [_turn(message.role, message.content) for message in prompt],
             "chosen": [_turn("assistant", chosen)],
@@ -41,6 +45,22 @@ def preference_rows(
         }
         for text, writer in zip(rejected, writers, strict=False)
     ]
+    for row in rows:
+        _check(row)
+    return rows
+
+
+def _check(row: dict[str, Any]) -> None:
+    """Refuse a row that a run would stop at.
+
+    Raises:
+        ApiError: It is one.
+    """
+    read = Converter(SourceConfig(source="preferences"))(RawRow(row, "preferences:1"))
+    if isinstance(read, BadRow):
+        raise ApiError(400, f"{read.why}; {read.fix}", "prompt")
+    if not isinstance(read, PairRow):
+        raise ApiError(400, "this is no pair that a run would keep", "prompt")
 
 
 def append(file: str, rows: Sequence[dict[str, Any]]) -> None:
