@@ -4,8 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.evaluation.corpus import copied_share, corpus_statistics, distinct, ngrams
-from accord.evaluation.samples import Sample
+from accord.evaluation.corpus import (
+    copied_share,
+    corpus_statistics,
+    distinct,
+    ngrams,
+    strayed,
+)
+from accord.evaluation.samples import Prompt, Sample
 
 
 def test_distinct_2_by_hand():
@@ -34,6 +40,22 @@ def test_corpus_statistics_by_hand():
         "length": 7 / 4,
         "empty": 1 / 4,
     }
+
+
+@pytest.mark.parametrize(
+    ("asked", "written", "share", "scripts"),
+    [
+        ("How is it?", "good 좋다", 2 / 6, ["Hangul"]),
+        ("How is it?", "good", 0.0, []),
+        ("How is it in 한국?", "good 좋다", 0.0, []),
+        ("Say it:", "좋다 좋다 это", 1.0, ["Hangul", "Cyrillic"]),
+    ],
+)
+def test_letters_in_scripts_that_the_prompt_does_not_use(asked, written, share, scripts):
+    prompts = [Prompt("0", asked, (1,), False), Prompt("1", "1 + 1 =", (1,), False)]
+    samples = [Sample(written, (1,), True, 1), Sample("два", (1,), True, 1)]
+    letters = sum(map(str.isalpha, written))
+    assert strayed(prompts, samples) == {"share": share, "letters": letters, "scripts": scripts}
 
 
 def test_copies_by_hand():

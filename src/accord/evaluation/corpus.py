@@ -1,8 +1,11 @@
 """Statistics of everything a policy wrote: diversity, length, copies."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from accord.evaluation.samples import Sample
+from accord.evaluation.samples import Prompt, Sample
+from accord.text.measure import script_of
 
 COPY_WORDS = 8
 
@@ -39,6 +42,32 @@ def corpus_statistics(samples: Sequence[Sample]) -> dict[str, float]:
         "length": sum(sample.length for sample in samples) / n,
         "empty": sum(not text.strip() for text in texts) / n,
     }
+
+
+def strayed(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> dict[str, Any]:
+    """Letters in scripts that their prompt does not use: `share`, all `letters`, the `scripts`.
+
+    Args:
+        prompts: One a sample; what answers a prompt without letters counts for nothing.
+        samples: What a policy wrote.
+    """
+    strange: Counter[str] = Counter()
+    letters = 0
+    for prompt, sample in zip(prompts, samples, strict=True):
+        known, counts = _letters(prompt.text), _letters(sample.text)
+        if known:
+            letters += counts.total()
+            strange += Counter({s: n for s, n in counts.items() if s not in known})
+    share = strange.total() / letters if letters else 0.0
+    return {
+        "share": share,
+        "letters": letters,
+        "scripts": sorted(strange, key=lambda s: -strange[s]),
+    }
+
+
+def _letters(text: str) -> Counter[str]:
+    return Counter(script_of(letter) for letter in text if letter.isalpha())
 
 
 def copied_share(

@@ -12,7 +12,7 @@ from accord.config.rewards import RewardTerm
 from accord.config.stages import EvaluateStage
 from accord.errors import AccordError
 from accord.evaluation.best_of import KL, best_of, judges_of, kl_of
-from accord.evaluation.corpus import copied_share, corpus_statistics
+from accord.evaluation.corpus import copied_share, corpus_statistics, strayed
 from accord.evaluation.likelihood import Policy, sequence_kl
 from accord.evaluation.protocol import sample_policy, untouched
 from accord.evaluation.samples import Prompt, Sample
@@ -161,6 +161,7 @@ def _policy(measured: Measurements, name: str, copies: Mapping[str, float]) -> d
         "scores": {s: interval.to_json() for s, interval in intervals.items()},
         "kl": measured.kl[name],
         "statistics": statistics,
+        "strayed": strayed(measured.per_prompt, measured.samples[name]),
     }
 
 

@@ -5,36 +5,27 @@ from planted import comparison, course, document, named, policy_stage, statistic
 
 from accord.evaluation.findings import findings
 
-KOREAN = "안녕하세요 오늘은 날씨가 참 좋습니다 " * 3
-ENGLISH = "the weather is very good today, is it not " * 2
 
-
-def with_samples(sft: str, dpo: str, prompt: str = "How is the weather?") -> dict:
-    policies = {"sft": {"completion": sft}, "dpo": {"completion": dpo}}
-    return {**document(), "samples": [{"prompt": prompt, "policies": policies}] * 4}
+def strayed(share: float, letters: int = 400, sft: float = 0.0) -> dict:
+    doc = document()
+    scripts = ["Hangul"] if share else []
+    doc["policies"]["dpo"]["strayed"] = {"share": share, "letters": letters, "scripts": scripts}
+    doc["policies"]["sft"]["strayed"] = {"share": sft, "letters": letters, "scripts": scripts}
+    return doc
 
 
 def test_a_policy_that_changes_its_script_is_named():
-    finding = named(findings(with_samples(ENGLISH, ENGLISH + KOREAN)))["script_drift"]
-    assert "Hangul" in finding["sentence"] and finding["evidence"]["policy"] == "dpo"
-    letters = sum(map(str.isalpha, ENGLISH + KOREAN))
-    share = sum(map(str.isalpha, KOREAN)) / letters
-    assert finding["evidence"]["share"] == pytest.approx(share)
-    assert finding["evidence"]["letters"] == 4 * letters
+    finding = named(findings(strayed(0.4, sft=0.25)))["script_drift"]
+    assert "40% of the letters it wrote are in Hangul" in finding["sentence"]
+    assert finding["evidence"] == {"policy": "dpo", "share": 0.4, "reference": 0.25, "letters": 400}
 
 
 @pytest.mark.parametrize(
-    ("sft", "dpo", "prompt"),
-    [
-        (ENGLISH, ENGLISH, "How is the weather?"),
-        (KOREAN, KOREAN, "Say it in Korean"),  # what was asked for, the reference does it too
-        (ENGLISH, KOREAN, "날씨 weather?"),  # the prompt uses both
-        (ENGLISH, "좋다", "How is it?"),  # too few letters
-        (ENGLISH, KOREAN, "1 + 1 = "),  # no letters to compare with
-    ],
+    ("ours", "letters", "theirs"),
+    [(0.0, 400, 0.0), (0.4, 400, 0.35), (0.4, 99, 0.0), (0.1, 400, 0.0)],
 )
-def test_what_is_no_drift(sft, dpo, prompt):
-    assert "script_drift" not in named(findings(with_samples(sft, dpo, prompt)))
+def test_what_is_no_drift(ours, letters, theirs):
+    assert "script_drift" not in named(findings(strayed(ours, letters, theirs)))
 
 
 @pytest.mark.parametrize(("now", "severity"), [(2.01, None), (2.1, "warning"), (2.5, "problem")])
@@ -102,6 +93,23 @@ def test_prompts_that_a_stage_trained_on(trained, prompts):
     finding = named(findings(evaluated(trained, prompts)))["leakage"]
     assert finding["severity"] == "problem" and finding["evidence"]["stage"] == "sft"
     assert finding["evidence"]["sources"] == ["rows.jsonl"]
+
+
+@pytest.mark.parametrize(("count", "severity"), [(0, None), (3, "warning"), (4, "problem")])
+def test_prompts_that_were_found_in_training_rows(count, severity):
+    doc = evaluated(HELD, HELD)
+    found = {"prompts": count, "of": 60, "examples": ["Where did the fox go?"][:count]}
+    doc["protocol"]["trained_on"] = {"dpo": found, "sft": {"unknown": "it is gone"}}
+    leaks = [f for f in findings(doc) if f["name"] == "leakage"]
+    assert [f["severity"] for f in leaks] == ([severity] if severity else [])
+    assert all("of 60 prompts" in f["sentence"] and "fox" in f["sentence"] for f in leaks)
+
+
+def test_a_leak_that_was_counted_is_not_guessed_at_too():
+    doc = evaluated(None, None)
+    doc["protocol"]["trained_on"] = {"sft": {"prompts": 60, "of": 60, "examples": ["Where?"]}}
+    [leak] = [f for f in findings(doc) if f["name"] == "leakage"]
+    assert leak["evidence"]["share"] == 1.0
 
 
 def test_prompts_that_are_held_out_alike_or_from_elsewhere():

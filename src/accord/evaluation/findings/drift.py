@@ -1,6 +1,5 @@
 """Checks of what a run forgot, mixed up or saw before: other scripts, held-out text, prompts."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,12 +16,13 @@ from accord.evaluation.findings.finding import (
 )
 from accord.evaluation.findings.preference import moved
 from accord.evaluation.findings.trends import trend
-from accord.text.measure import script_of
 
 STRAYED = 0.10
 """Share of letters outside the prompts' scripts, more than the reference's."""
 FEW_LETTERS = 100
 """Letters below which no share is taken."""
+LEAKED_MUCH = 0.05
+"""Share of the prompts above which leakage is a problem."""
 FORGOT, FORGOT_MUCH = 0.02, 0.10
 """Relative rise of held-out bits per byte over an earlier stage's: warning, problem."""
 NLL_ROSE = 0.10
@@ -33,42 +33,24 @@ CHOSEN_LOST = 0.50
 
 def scripts(document: Document) -> Iterator[Finding]:
     """Completions in scripts that their prompts do not use, more than the reference has."""
+    policies = document.get("policies", {})
     reference = document.get("protocol", {}).get("reference")
-    away = {
-        policy: (_outside(document, policy)) for policy in document.get("policies", {})
-    }  # policy to (share, letters, scripts)
-    theirs = away.get(reference, (0.0, 0, ""))[0]
-    for policy, (share, letters, named) in away.items():
+    theirs = policies.get(reference, {}).get("strayed", {}).get("share", 0.0)
+    for policy, measured in policies.items():
+        ours = measured.get("strayed", {"share": 0.0, "letters": 0})
+        share, letters = ours["share"], ours["letters"]
         if policy == reference or letters < FEW_LETTERS or share <= theirs + STRAYED:
             continue
         yield Finding(
             "script_drift",
             "warning",
             f"{policy} drifts into another script: {share:.0%} of the letters it wrote are in "
-            f"{named}, which the prompts do not use; {theirs:.0%} of the reference's.",
+            f"{' and '.join(ours['scripts'][:2])}, which the prompts do not use; {theirs:.0%} of "
+            "the reference's.",
             {"policy": policy, "share": share, "reference": theirs, "letters": letters},
             "add a reward for the prompt's language, hold the policy nearer to the reference, or "
             "train on rows of that language too",
         )
-
-
-def _outside(document: Document, policy: str) -> tuple[float, int, str]:
-    """Share of a policy's letters outside each prompt's scripts, all its letters, their scripts."""
-    strange: Counter[str] = Counter()
-    letters = 0
-    for row in document.get("samples", []):
-        if policy in row["policies"]:
-            counts = _letters(row["policies"][policy]["completion"])
-            letters += counts.total()
-            known = _letters(row["prompt"])
-            if known:
-                strange += Counter({s: n for s, n in counts.items() if s not in known})
-    named = " and ".join(script for script, _ in strange.most_common(2))
-    return strange.total() / letters if letters else 0.0, letters, named
-
-
-def _letters(text: str) -> Counter[str]:
-    return Counter(script_of(letter) for letter in text if letter.isalpha())
 
 
 def forgetting(document: Document) -> Iterator[Finding]:
@@ -143,8 +125,12 @@ def _forgot(
 
 
 def leakage(document: Document) -> Iterator[Finding]:
-    """Evaluation prompts from a source whose rows a stage did not hold out alike."""
+    """Evaluation prompts that a model was trained on: looked up in its rows, or by settings."""
     for name, config, _ in stages_of(document, ("evaluate",)):
+        counted = document.get("protocol", {}).get("trained_on", {})
+        for stage, found in counted.items():
+            if found.get("prompts"):
+                yield _asked(name, stage, found)
         prompts = config.get("prompts", {})
         asked = {source["source"] for source in prompts.get("data", [])}
         held = prompts.get("heldout")
@@ -153,7 +139,8 @@ def leakage(document: Document) -> Iterator[Finding]:
             shared = sorted(asked & {source["source"] for source in theirs.get("data") or []})
             if facts.get("kind") in ("tokenizer", "evaluate") or not shared:
                 continue
-            if held and _covers(theirs.get("heldout"), held):
+            counts = counted.get(stage, {}).get("prompts")
+            if counts or (held and _covers(theirs.get("heldout"), held)):
                 continue
             yield Finding(
                 "leakage",
@@ -168,6 +155,19 @@ def leakage(document: Document) -> Iterator[Finding]:
                 },
                 f"give {name}'s prompts and {stage} the same heldout (fraction and salt)",
             )
+
+
+def _asked(name: str, stage: str, found: Mapping[str, Any]) -> Finding:
+    """Prompts that stand word for word among the rows of a model's training."""
+    share = found["prompts"] / found["of"]
+    return Finding(
+        "leakage",
+        "problem" if share > LEAKED_MUCH else "warning",
+        f"{name} asks what {stage} was trained on: {found['prompts']:,} of {found['of']:,} prompts "
+        f"stand in its training rows, such as “{found['examples'][0]}”.",
+        {"stage": stage, "share": share, **found},
+        f"hold these prompts out of {stage} (heldout.prompts, or sources grouped by their prompt)",
+    )
 
 
 def _covers(stage: Mapping[str, Any] | None, prompts: Mapping[str, Any]) -> bool:
