@@ -14,6 +14,7 @@ from accord.train.interrupt import Interrupted
 COMMANDS = [
     "run", "tokenizer", "pretrain", "sft", "dpo", "evaluate",
     "generate", "schema", "report", "doctor", "data", "explain", "merge", "study", "audit",
+    "compare", "serve", "chat",
 ]  # fmt: skip
 
 RECIPE = """\
