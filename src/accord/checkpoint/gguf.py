@@ -1,7 +1,7 @@
 """Models of llama.cpp's GGUF files, dequantised.
 
-Needs the extra `gguf`. Only the `llama` architecture is read; whatever else a file says that would
-change the logits is refused. Nothing in a file is run.
+Needs the extra `gguf`. Read are the architectures of `checkpoint.gguf_shape`; whatever else a file
+says that would change the logits is refused. Nothing in a file is run.
 """
 
 from collections import Counter
@@ -15,28 +15,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from accord.checkpoint.gguf_shape import ARCHITECTURES, shape_from_gguf, tensor_rules
 from accord.checkpoint.gguf_tokenizer import read_tokenizer
 from accord.config.model import ModelConfig
 from accord.errors import AccordError
 from accord.model.decoder import Decoder
 from accord.text import Tokenizer
 
-_LAYER: Mapping[str, str] = {
-    "attn_norm": "attention_norm",
-    "attn_q": "attention.query",
-    "attn_k": "attention.key",
-    "attn_v": "attention.value",
-    "attn_output": "attention.out",
-    "ffn_norm": "mlp_norm",
-    "ffn_gate": "mlp.gate",
-    "ffn_up": "mlp.up",
-    "ffn_down": "mlp.down",
-}
-_OTHERS: Mapping[str, str] = {
-    "token_embd": "embedding",
-    "output_norm": "norm",
-    "output": "head",
-}
 _READ = {
     "block_count",
     "context_length",
@@ -47,14 +32,16 @@ _READ = {
     "attention.key_length",
     "attention.value_length",
     "attention.layer_norm_rms_epsilon",
+    "attention.layer_norm_epsilon",
+    "expert_count",
+    "expert_used_count",
+    "expert_feed_forward_length",
     "rope.dimension_count",
     "rope.freq_base",
     "vocab_size",
 }
 _WITHOUT_EFFECT: Mapping[str, Any] = {
     "rope.scaling.type": "none",
-    "expert_count": 0,
-    "expert_used_count": 0,
 }
 _SHOWN = 6
 
@@ -82,7 +69,7 @@ def read_gguf(path: Path, dtype: torch.dtype = torch.float32, where: str = "") -
     """The model of a GGUF file, dequantised.
 
     Raises:
-        AccordError: No whole GGUF file, another architecture than llama, one file of several, a
+        AccordError: No whole GGUF file, an architecture that is not read, one file of several, a
             setting or tensor that Accord does not compute, a storage type that the library cannot
             dequantise, or a tokenizer that is not read from GGUF.
     """
@@ -95,7 +82,7 @@ def read_gguf(path: Path, dtype: torch.dtype = torch.float32, where: str = "") -
             f"The tokenizer has {len(tokenizer)} tokens, the embedding {config.vocab_size} rows.",
             where,
         )
-    weights = _weights(stored, config, dtype, where)
+    weights = _weights(metadata["general.architecture"], stored, config, dtype, where)
     kinds = Counter(tensor.tensor_type.name for tensor in stored.values())
     return GGUFModel(config, weights, tokenizer, kinds, metadata)
 
@@ -126,47 +113,35 @@ def _config(
     metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], where: str
 ) -> ModelConfig:
     """The model's shape, from what the file says and its tensors' shapes."""
-    architecture = metadata.get("general.architecture")
-    if architecture != "llama":
+    name = str(metadata.get("general.architecture"))
+    if name not in ARCHITECTURES:
         raise AccordError(
-            f"The architecture is {architecture!r}; only 'llama' is read from GGUF, since the "
-            "others order or scale their weights in ways of their own.",
+            f"The architecture is {name!r}; only {', '.join(map(repr, ARCHITECTURES))} are read "
+            "from GGUF, since others order or scale their weights in ways of their own.",
             where,
             "Fetch the model's Hugging Face folder, if it is of a family that Accord reads.",
         )
-    said = {k.removeprefix("llama."): v for k, v in metadata.items() if k.startswith("llama.")}
-    _refuse_unread(said, metadata.get("split.count", 1), where)
+    said = {k.removeprefix(f"{name}."): v for k, v in metadata.items() if k.startswith(f"{name}.")}
+    _refuse_unread(name, said, metadata.get("split.count", 1), where)
     try:
-        heads = said["attention.head_count"]
-        head = said.get("attention.key_length", said["embedding_length"] // heads)
-        config = ModelConfig(
-            vocab_size=shapes["token_embd.weight"][0],
-            hidden_size=said["embedding_length"],
-            num_hidden_layers=said["block_count"],
-            num_attention_heads=heads,
-            num_key_value_heads=said.get("attention.head_count_kv", heads),
-            head_dim=head,
-            intermediate_size=said["feed_forward_length"],
-            max_position_embeddings=said["context_length"],
-            rope_theta=_decimal(said.get("rope.freq_base", 10_000.0)),
-            norm_eps=_decimal(said["attention.layer_norm_rms_epsilon"]),
-            tie_word_embeddings="output.weight" not in shapes,
-        )
+        rows, tied = shapes["token_embd.weight"][0], "output.weight" not in shapes
+        config = ModelConfig(**shape_from_gguf(name, said, rows, tied, _decimal))
     except KeyError as error:
         raise AccordError(f"The file does not say {error}.", where, "Fetch it again.") from error
     except (ValidationError, TypeError, ZeroDivisionError) as error:
         raise AccordError(
             f"The file describes no model that Accord reads: {error}", where
         ) from None
+    head = config.head_size
     for key in ("rope.dimension_count", "attention.value_length"):
         if said.get(key, head) != head:
             raise AccordError(
-                f"llama.{key} is {said[key]} where a head is {head} wide: not supported.", where
+                f"{name}.{key} is {said[key]} where a head is {head} wide: not supported.", where
             )
     return config
 
 
-def _refuse_unread(said: Mapping[str, Any], files: int, where: str) -> None:
+def _refuse_unread(name: str, said: Mapping[str, Any], files: int, where: str) -> None:
     """Refuse what would change the logits unread."""
     if files > 1:
         raise AccordError(
@@ -178,11 +153,11 @@ def _refuse_unread(said: Mapping[str, Any], files: int, where: str) -> None:
         if key not in _READ and _WITHOUT_EFFECT.get(key) != value
     }
     if unread:
-        told = ", ".join(f"llama.{key} = {value!r}" for key, value in unread.items())
+        told = ", ".join(f"{name}.{key} = {value!r}" for key, value in unread.items())
         raise AccordError(
             f"The model has settings that Accord does not compute: {told}.",
             where,
-            "Use a model with plain rotary positions and one feed-forward a layer.",
+            "Use a model with plain rotary positions and without windows.",
         )
 
 
@@ -192,47 +167,40 @@ def _decimal(value: float) -> float:
 
 
 def _weights(
-    stored: Mapping[str, Any], config: ModelConfig, dtype: torch.dtype, where: str
+    architecture: str,
+    stored: Mapping[str, Any],
+    config: ModelConfig,
+    dtype: torch.dtype,
+    where: str,
 ) -> dict[str, Tensor]:
     """Our weights by name, once all of them are there in the right shape."""
-    shapes = {n: w.shape for n, w in Decoder.empty(config, dtype, "meta").named_parameters()}
-    theirs = {ours: name for name in stored if (ours := _our_name(name)) in shapes}
+    empty = Decoder.empty(config, dtype, "meta")
+    shapes = {name: weight.shape for name, weight in empty.named_parameters()}
+    rules = {rule.theirs: rule for rule in tensor_rules(architecture, config)}
+    wrong = {
+        name: tuple(rule.shape(shapes))
+        for name, rule in rules.items()
+        if name in stored and _shape(stored[name]) != tuple(rule.shape(shapes))
+    }
     faults = {
-        "missing": sorted(shapes.keys() - theirs.keys()),
-        "not part of a llama": sorted(stored.keys() - theirs.values()),
+        "missing": sorted(rules.keys() - stored.keys()),
+        f"not part of a {architecture}": sorted(stored.keys() - rules.keys()),
         "of another shape": [
-            f"{name} {_shape(stored[name])} instead of {tuple(shapes[ours])}"
-            for ours, name in theirs.items()
-            if _shape(stored[name]) != tuple(shapes[ours])
+            f"{name} {_shape(stored[name])} instead of {shape}" for name, shape in wrong.items()
         ],
     }
     told = [f"{fault}: {_some(names)}" for fault, names in faults.items() if names]
     if told:
         raise AccordError(f"The tensors do not fit the metadata. {'; '.join(told)}.", where)
-    heads = {"query": config.num_attention_heads, "key": config.kv_heads}
-    weights = {}
-    for ours, name in theirs.items():
-        weight = _dequantised(stored[name], where)
-        if (part := ours.split(".")[-2]) in heads:
-            weight = _halves_first(weight, heads[part])
-        weights[ours] = weight.to(dtype)
+    weights = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
+    for name, rule in rules.items():
+        rule.fill(weights, _dequantised(stored[name], where))
     return weights
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
     """A stored tensor's shape as torch has it; GGUF names the innermost axis first."""
     return tuple(int(size) for size in reversed(tensor.shape))
-
-
-def _our_name(name: str) -> str | None:
-    """Accord's name of a GGUF tensor; none: there is none."""
-    stem, _, kind = name.rpartition(".")
-    if stem in _OTHERS:
-        return f"{_OTHERS[stem]}.{kind}"
-    parts = stem.split(".")
-    if len(parts) == 3 and parts[0] == "blk" and parts[2] in _LAYER:
-        return f"layers.{parts[1]}.{_LAYER[parts[2]]}.{kind}"
-    return None
 
 
 def _dequantised(tensor: Any, where: str) -> Tensor:
@@ -248,16 +216,6 @@ def _dequantised(tensor: Any, where: str) -> Tensor:
             where,
             "Use a file with another quantisation (Q8_0, Q4_K, F16, …).",
         ) from error
-
-
-def _halves_first(weight: Tensor, heads: int) -> Tensor:
-    """A query or key projection, its rows as Hugging Face orders them.
-
-    llama.cpp rotates neighbouring channels (2i, 2i + 1) and stores a head's rows so; Hugging Face
-    and Accord rotate channel i of the first half with channel i of the second.
-    """
-    pairs = weight.unflatten(0, (heads, -1, 2))  # [H, d / 2, 2, D]
-    return pairs.transpose(1, 2).reshape(weight.shape)
 
 
 def _some(names: list[str]) -> str:

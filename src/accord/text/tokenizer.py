@@ -228,6 +228,15 @@ class Tokenizer:
         return None
 
     @property
+    def definition(self) -> str:
+        """Text of its `tokenizer.json`."""
+        return self._core.to_str()
+
+    def with_added(self, text: str) -> list[int]:
+        """Ids of a text with what the tokenizer itself puts before and after it, as servers do."""
+        return self._core.encode(text, add_special_tokens=True).ids
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of `tokenizer.json`, the special tokens and the chat template."""
         special = self._special
