@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accord.errors import AccordError
 
-WANTED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.model")
+WANTED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.model", "*.tiktoken")
 
 
 def fetched(name: str, revision: str | None = None) -> Path:

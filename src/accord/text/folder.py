@@ -9,6 +9,7 @@ from typing import Any
 import tokenizers
 
 from accord.errors import AccordError
+from accord.text import tiktoken
 from accord.text.sentencepiece import MODEL, converted, read
 from accord.text.templates import name_of
 
@@ -35,6 +36,8 @@ def read_folder(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, str 
     path = folder / "tokenizer.json"
     if not path.is_file() and (folder / MODEL).is_file():
         return _read_sentencepiece(folder)
+    if not path.is_file() and (ranks := tiktoken.rank_file(folder)) is not None:
+        return _read_ranks(folder, ranks)
     if not path.is_file():
         raise AccordError(
             "the folder holds no tokenizer.json" if folder.is_dir() else "no such folder",
@@ -88,6 +91,22 @@ def _read_sentencepiece(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialToke
         )
     special = SpecialTokens(tokens["eos"], tokens["pad"], tokens["bos"], config)
     return core, special, _chat_template(folder, config)
+
+
+def _read_ranks(folder: Path, path: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, str | None]:
+    """A folder whose tokenizer is tiktoken's or mistral-common's."""
+    config = _read_json(folder / "tokenizer_config.json")
+    core = tiktoken.converted(tiktoken.read(path, config))
+    end = _content(config.get("eos_token"))
+    if end is None:
+        raise AccordError(
+            "the tokenizer names no end token",
+            str(folder / "tokenizer_config.json"),
+            'add "eos_token": the token that ends a text',
+        )
+    bos, pad = _content(config.get("bos_token")), _content(config.get("pad_token"))
+    kept = {key: value for key, value in config.items() if key != "pat_str"}
+    return core, SpecialTokens(end, pad, bos, kept), _chat_template(folder, config)
 
 
 def write_folder(
