@@ -6,7 +6,7 @@ from typing import Any
 from diagnosis import plants
 from diagnosis.cell import Cell
 from diagnosis.cells import evaluation, pairs, rolled, supervised
-from diagnosis.worlds import WORLDS, Stages
+from diagnosis.worlds import WORLDS, Stages, source
 
 
 def _fault(name: str, world: str, stages: Stages, *expected: str, **more: Any) -> Cell:
@@ -37,7 +37,7 @@ def _pairs() -> list[Cell]:
         _fault(
             "chosen falls: pairs alike",
             "chats",
-            pairs("chats", file="alike", lr=2e-3, beta=0.1, steps=80),
+            pairs("chats", file="alike", lr=5e-3, beta=0.05, batch_size=8, steps=100),
             "chosen_fell",
         ),
         _fault(
@@ -102,8 +102,9 @@ def _supervised() -> list[Cell]:
     return [
         _fault(
             "loss stands: sft, lr 1e-9",
-            "chats",
-            supervised("chats", lr=1e-9),
+            "reviews",
+            # few rows, all of them in each step: noise would hide that nothing is learned
+            supervised("reviews", lr=1e-9, steps=40, batch_size=48, heldout={"fraction": 0.9}),
             "loss_did_not_fall",
         ),
         _fault(
@@ -131,15 +132,15 @@ def _supervised() -> list[Cell]:
             onset=20,
         ),
         _fault(
-            "divergence: sft, lr 1, no clipping",
+            "divergence: sft, lr 0.5, no clipping",
             "chats",
             supervised("chats", lr=0.5, max_grad_norm=None),
             "loss_diverged",
         ),
         _fault(
-            "cut off: sft, max_length 24",
+            "cut off: sft, max_length 34",
             "chats",
-            supervised("chats", max_length=24),
+            supervised("chats", max_length=34),
             "rows_truncated",
             "rows_dropped",
         ),
@@ -156,6 +157,18 @@ def _supervised() -> list[Cell]:
             {
                 "run": supervised("chats")["run"],
                 "report": evaluation(WORLDS["chats"], prompts={"heldout": None}),
+            },
+            "leakage",
+        ),
+        _fault(
+            "leakage: prompts from a copy of the rows",
+            "chats",
+            {
+                "run": supervised("chats")["run"],
+                "report": evaluation(
+                    WORLDS["chats"],
+                    prompts={"heldout": None, "data": [source(WORLDS["chats"], "again")]},
+                ),
             },
             "leakage",
         ),

@@ -148,8 +148,8 @@ def overflowed(at: Sequence[int]) -> Callable[[], Any]:
     def plant() -> Iterator[None]:
         run = Runner.run
 
-        def broken(self: Runner, source: Any, step: int, backward: Any) -> Any:
-            sums, seen = run(self, source, step, backward)
+        def broken(self: Runner, source: Any, step: int, *rest: Any, **more: Any) -> Any:
+            sums, seen = run(self, source, step, *rest, **more)
             if step + 1 in at:
                 sums.add("loss", torch.tensor(float("inf")), 0.0)
             return sums, seen

@@ -48,6 +48,6 @@ ONE = "A warm comedy with a warm story and a warm cast, made by Ana."
 
 def parroted(answer: Answer) -> float:
     """Share of the words that are those of one sentence: a policy that is sure of all tokens."""
-    wanted = ONE.split()
-    pairs = zip(answer.text.split(), wanted, strict=False)
-    return sum(said == right for said, right in pairs) / len(wanted)
+    said, wanted = answer.text.split(), ONE.split()
+    right = sum(one == other for one, other in zip(said, wanted, strict=False))
+    return right / max(len(said), len(wanted))

@@ -77,7 +77,7 @@ def _said(role: str, content: str) -> Row:
 def _pair(asked: str, chosen: str, rejected: str) -> Row:
     sides = {"chosen": chosen, "rejected": rejected}
     answers = {side: [_said("assistant", text)] for side, text in sides.items()}
-    return {"prompt": [_said("user", asked)], **answers}
+    return {"asked": asked, "prompt": [_said("user", asked)], **answers}
 
 
 def _pairs(count: int, draw: random.Random) -> list[Row]:
@@ -132,17 +132,18 @@ def _chats(folder: Path, draw: random.Random) -> None:
     answered = [_answer(draw) for _ in range(600)]
     _write(folder / "text.jsonl", (_chat(*pair) for pair in answered))
     _write(folder / "plain.jsonl", (_plain(*pair) for pair in answered))
+    _write(folder / "again.jsonl", (_chat(*pair) for pair in reversed(answered)))
     for name, make in (("pairs", _pairs), ("gibberish", _gibberish), ("obvious", _obvious)):
         _write(folder / f"{name}.jsonl", make(300, draw))
     _write(folder / "alike.jsonl", _alike(300, draw))
 
 
 def _chat(asked: str, answer: str) -> Row:
-    return {"messages": [_said("user", asked), _said("assistant", answer)]}
+    return {"asked": asked, "messages": [_said("user", asked), _said("assistant", answer)]}
 
 
 def _plain(asked: str, answer: str) -> Row:
-    return {"text": f"{asked} {answer}"}
+    return {"asked": asked, "text": f"{asked} {answer}"}
 
 
 def _two_scripts(folder: Path, draw: random.Random) -> None:
@@ -177,8 +178,10 @@ def write_data(world: World, folder: Path, seed: int) -> None:
 
 def source(world: World, file: str = "text") -> dict[str, Any]:
     """A source of rows in a recipe that runs where the data is."""
-    ending = "tsv" if world.name == "reviews" and file == "text" else "jsonl"
-    return {"name": file, "source": f"data/{file}.{ending}"}
+    if world.name == "reviews" and file == "text":
+        return {"name": file, "source": "data/text.tsv"}
+    # a question is asked in several rows and files, which are held out together
+    return {"name": file, "source": f"data/{file}.jsonl", "group": "asked"}
 
 
 HELDOUT = {"fraction": 0.15}

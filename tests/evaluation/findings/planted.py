@@ -91,6 +91,8 @@ def policy_stage(kind: str, **changes: tuple[float, ...]) -> dict:
     curves = {name: course(*level) for name, level in levels.items()}
     if kind == "ppo":
         curves["val/ratio"] = course(*changes.get("val__ratio", (1.0, 1.0)), noise=0.002)
+    if kind == "online":  # policy and reference are one at the first step
+        curves["rewards/chosen"][0][1] = curves["rewards/margins"][0][1] = 0.0
     weight = {"kl_coef": 0.05} if kind == "ppo" else {"beta": 0.1}
     return {
         "stages": {kind: {"kind": kind, "config": {"kind": kind, **weight}}},

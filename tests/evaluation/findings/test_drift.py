@@ -67,6 +67,21 @@ def test_the_loss_on_chosen_responses_that_rises():
     assert "forgetting" not in named(findings(doc))
 
 
+@pytest.mark.parametrize(("nats", "said"), [(-19.0, False), (-21.0, True), (5.0, False)])
+def test_chosen_responses_that_a_policy_unlearned(nats, said):
+    doc = document()  # beta is 0.1, so that a reward is a tenth of its nats
+    doc["curves"]["dpo"] |= {
+        "rewards/chosen": course(0.0, nats / 10, nats / 10, noise=0.0),
+        "logps/chosen": course(-40.0, -40.0 + nats, -40.0 + nats, noise=0.0),
+    }
+    doc["curves"]["dpo"]["logps/chosen"][:6] = [[step, -40.0] for step in range(1, 7)]
+    found = named(findings(doc)).get("forgetting")
+    assert bool(found) is said
+    if found:
+        assert found["severity"] == "problem"
+        assert found["evidence"]["nats"] == pytest.approx([40.0, 61.0])
+
+
 HELD = {"fraction": 0.1, "salt": "accord"}
 ROWS = [{"source": "rows.jsonl"}]
 

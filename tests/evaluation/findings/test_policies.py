@@ -77,3 +77,22 @@ def test_fluency(change, name, severity):
     doc = document()
     doc["comparisons"] = [comparison("fluency", change, change - 0.1, change + 0.1)]
     assert named(findings(doc))[name]["severity"] == severity
+
+
+@pytest.mark.parametrize(
+    ("drawn", "ended", "said"),
+    [
+        # of 0.95: fall 0.10, beyond 2.6 · √(2 · 0.9 · 0.1 / n) from n = 122 on
+        (122, 0.85, True),
+        (121, 0.85, False),
+        (10_000, 0.91, False),  # sure, and too small to matter
+        (10_000, 0.89, True),
+        (20, 0.5, True),
+    ],
+)
+def test_a_fall_of_the_ends_must_be_beyond_chance(drawn, ended, said):
+    doc = document(ended=ended)
+    doc["protocol"] |= {"prompts": drawn, "samples_per_prompt": 1}
+    assert ("rambling" in named(findings(doc))) is said
+    half = {**doc, "protocol": {**doc["protocol"], "prompts": drawn / 2, "samples_per_prompt": 2}}
+    assert ("rambling" in named(findings(half))) is said

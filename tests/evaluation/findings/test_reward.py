@@ -74,3 +74,23 @@ def test_miscalibration_has_a_direction(confidence, said, remedy):
     bins = [{"confidence": confidence, "accuracy": 0.75, "pairs": 100}]
     finding = named(findings(document(ece=0.2, calibration=bins)))["reward_model_miscalibrated"]
     assert said in finding["sentence"] and remedy in finding["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "confidence", "right", "said"),
+    [
+        # three standard errors of a share of 0.8: 3 · √(0.16 / n), below 0.2 from n = 37 on
+        (37, 0.8, 0.6, True),
+        (35, 0.8, 0.6, False),
+        (4, 1.0, 0.75, False),  # no error is taken for less than that of half a pair
+        (40, 1.0, 0.9, True),
+        (4000, 0.8, 0.79, False),
+    ],
+)
+def test_miscalibration_must_be_beyond_chance(pairs, confidence, right, said):
+    bins = [
+        {"confidence": confidence, "accuracy": right, "pairs": pairs},
+        {"confidence": 0.6, "accuracy": 0.6, "pairs": 50},
+    ]
+    found = named(findings(document(ece=0.2, calibration=bins)))
+    assert ("reward_model_miscalibrated" in found) is said

@@ -1,7 +1,7 @@
 """What a policy wrote while it was trained: each failure planted, and absent from healthy runs."""
 
 import pytest
-from planted import comparison, named, policy_stage
+from planted import comparison, course, named, policy_stage
 
 from accord.evaluation.findings import findings
 from accord.evaluation.findings.rollouts import KINDS
@@ -63,6 +63,21 @@ def test_planted_failures_are_named(kind, name, changes, severity):
 def test_what_is_no_failure(changes):
     found = findings(policy_stage("grpo", **changes))
     assert [f["name"] for f in found if f["severity"] != "info"] == []
+
+
+@pytest.mark.parametrize(
+    ("levels", "noise", "said"),
+    [
+        ((0.2, 0.6, 0.5), 0.0, False),  # less than a fifth of its rise, and of its height, is lost
+        ((0.2, 0.6, 0.35), 0.0, True),
+        ((0.2, 0.6, 0.35), 0.5, False),  # and within the noise
+        ((0.5, 0.55, 0.5), 0.0, False),  # all of its rise, and not a tenth of its height
+    ],
+)
+def test_a_judge_must_fall_far_and_beyond_chance(levels, noise, said):
+    doc = policy_stage("ppo")
+    doc["curves"]["ppo"]["judges/vader/mean"] = course(*levels, noise=noise)
+    assert ("over_optimised" in named(findings(doc))) is said
 
 
 def test_over_optimisation_says_when_and_at_what_cost():

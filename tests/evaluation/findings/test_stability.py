@@ -1,7 +1,7 @@
 """The loss of stages trained on given rows, and since when it is what it is."""
 
 import pytest
-from planted import course, named
+from planted import course, named, policy_stage
 
 from accord.evaluation.findings import findings
 from accord.evaluation.findings.finding import above, below, span
@@ -37,6 +37,24 @@ def test_a_spike_near_zero_is_none():
     low = [[s, 3.0 / s if s < 20 else 0.004] for s in range(1, 61)]
     low[40][1] = 0.02  # five times its neighbours, and nothing beside the first loss
     assert "loss_spikes" not in trained(loss=low)
+
+
+def with_update(value: float, level: float, kind: str = "ppo") -> dict:
+    doc = policy_stage(kind)
+    doc["curves"][kind]["policy/approxkl_avg"] = course(level, level, noise=level / 10)
+    doc["curves"][kind]["policy/approxkl_avg"][29][1] = value
+    return named(findings(doc))
+
+
+@pytest.mark.parametrize("kind", ["ppo", "grpo", "online"])
+def test_an_update_unlike_all_others(kind):
+    found = with_update(4.0, 0.01, kind)["loss_spikes"]
+    assert found["evidence"]["steps"] == [30, 30] and found["evidence"]["highest"] == 4.0
+
+
+@pytest.mark.parametrize(("level", "value"), [(0.01, 0.4), (0.1, 0.9)])
+def test_long_tails_of_updates_are_no_spikes(level, value):
+    assert "loss_spikes" not in with_update(value, level)
 
 
 def test_skipped_steps():

@@ -37,13 +37,14 @@ def begun(config: dict | None = None, kind: str = "preference", **first: float) 
 
 
 SAME = {"rewards__chosen": 0.0, "rewards__rejected": 0.0}
-APART = {"rewards__chosen": 0.01, "rewards__rejected": -0.02}
+APART = {"rewards__chosen": 0.002, "rewards__rejected": -0.004}
 
 
 @pytest.mark.parametrize(
     ("config", "first", "expected"),
     [
         ({}, {"rewards__chosen": 0.4}, {"rewards/chosen": 0.0}),
+        ({}, {"rewards__rejected": -0.006}, {"rewards/rejected": 0.0}),
         ({}, {**APART, "loss": 0.75}, {"loss": math.log(2)}),
         ({"loss": "hinge"}, {**APART, "loss": 1.1}, {"loss": 1.0}),
         ({"loss": "ipo", "beta": 0.5}, {"loss": 0.8}, {"loss": 1.0}),
@@ -94,6 +95,34 @@ def test_roll_outs_tell_it_by_their_kl(kind):
 def test_the_first_ratio():
     assert begun({}, "ppo", val__ratio=1.2)["ratio_not_one"]["severity"] == "problem"
     assert "ratio_not_one" not in begun({}, "ppo", val__ratio=1.001)
+
+
+def first_uses(*apart: float, log_every: int = 1, precision: str = "fp32") -> dict:
+    """The findings of a stage that draws at every second step and is that far from it then."""
+    steps = range(1, 2 * len(apart), 2)
+    curves = {
+        "unique": [[step, 1.0] for step in steps],
+        "policy/approxkl_avg": [
+            point
+            for step, gap in zip(steps, apart, strict=True)
+            for point in ([step, gap], [step + 1, 0.5])  # its own updates lie before the second
+        ],
+    }
+    config = {"log_every": log_every, "precision": precision}
+    stages = {"run": {"kind": "grpo", "config": {"kind": "grpo", **config}}}
+    return named(findings({"stages": stages, "curves": {"run": curves}}))
+
+
+def test_roll_outs_of_an_older_policy():
+    evidence = first_uses(0.0, 0.01, 0.02, 0.03)["rollouts_stale"]["evidence"]
+    assert evidence["approxkl"] == pytest.approx(0.02) and evidence["steps"] == [1, 7]
+
+
+def test_roll_outs_of_the_policy_itself():
+    assert "rollouts_stale" not in first_uses(1e-9, 1e-4, 1e-5, 1e-3)
+    assert "rollouts_stale" not in first_uses(0.02, 0.02)  # too few to say
+    assert "rollouts_stale" not in first_uses(0.02, 0.02, 0.02, log_every=2)  # means of uses
+    assert "rollouts_stale" not in first_uses(0.0, 5e-3, 5e-3, 5e-3, precision="bf16")
 
 
 def test_settings_of_the_losses_are_those_of_the_recipe():

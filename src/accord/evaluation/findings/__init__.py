@@ -30,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     stability.skipped,
     stability.divergence,
     stability.spikes,
+    stability.torn,
     stability.saturation,
     stability.standstill,
     routing.collapse,

@@ -122,7 +122,9 @@ def moved(config: Mapping[str, Any], curves: Curves, metric: str) -> float | Non
 def margins(document: Document) -> Iterator[Finding]:
     """Margins so large that the loss is flat."""
     for stage, config, curves in stages_of(document, ["preference", "online"]):
-        margin = moved(config, curves, MARGINS)
+        # what is flat is flat on the pairs that are trained on
+        seen = {MARGINS: curves.get(MARGINS) or course(curves, MARGINS)}
+        margin = moved(config, seen, MARGINS)
         if margin is None:
             continue
         beta = config.get("beta", 0.1)
@@ -138,7 +140,7 @@ def margins(document: Document) -> Iterator[Finding]:
                 f"{flat if margin > MARGIN_LARGE else nats}.",
                 {
                     "stage": stage,
-                    "steps": above(course(curves, MARGINS), min(MARGIN_LARGE, far)),
+                    "steps": above(seen[MARGINS], min(MARGIN_LARGE, far)),
                     "margin": margin,
                     "nats": margin / beta,
                     "beta": beta,

@@ -15,6 +15,7 @@ from accord.evaluation.findings.finding import (
     span,
     stages_of,
 )
+from accord.evaluation.findings.rollouts import KINDS
 from accord.evaluation.findings.trends import FEWEST, trend
 
 SUPERVISED = ("pretrain", "sft", "reward", "preference")
@@ -33,6 +34,9 @@ SPIKE = 10.0
 """Robust standard deviations above its neighbours at which a point is a spike."""
 RISE = 0.3
 """Least height of a spike over its neighbours' median, in medians or quarters of the first loss."""
+APART, TORN, MANY = "policy/approxkl_avg", 0.5, 10.0
+"""How far an update is off its roll-out: half a mean squared log-ratio, the least that counts, and
+how many medians."""
 SKIPPED_MANY = 0.01
 """Share of steps that were skipped: problem."""
 DIVERGED, TURNED = 1.5, 1.2
@@ -67,14 +71,43 @@ def spikes(document: Document) -> Iterator[Finding]:
             )
 
 
-def _spikes(points: Sequence[Sequence[float]]) -> Iterator[int]:
-    """Index of each spike; the first points fall too fast to be judged."""
+def torn(document: Document) -> Iterator[Finding]:
+    """Single updates that are far off their roll-out.
+
+    A policy's loss lies about 0 whatever happens, and its gradient norm has long tails.
+    """
+    for stage, _, curves in stages_of(document, KINDS):
+        points = curves.get(APART, [])
+        found = [(int(points[i][0]), points[i][1]) for i in _spikes(points, TORN, MANY)]
+        if found:
+            step, height = max(found, key=lambda spike: spike[1])
+            yield Finding(
+                "loss_spikes",
+                "warning",
+                f"{stage} has {len(found)} update{'s' * (len(found) > 1)} unlike all others: half "
+                f"its mean squared log-ratio was {plain(height, 3)} at step {step:,}, more than "
+                f"{plain(MANY, 0)} times its neighbours'.",
+                {
+                    "stage": stage,
+                    "steps": [found[0][0], found[-1][0]],
+                    "spikes": [at for at, _ in found][:20],
+                    "highest": height,
+                    "step": step,
+                },
+                "lower lr, set max_grad_norm or kl_stop, or look at the roll-outs of these steps",
+            )
+
+
+def _spikes(
+    points: Sequence[Sequence[float]], floor: float = 0.0, rise: float = RISE
+) -> Iterator[int]:
+    """Index of each spike above a floor; the first points fall too fast to be judged."""
     values = [value for _, value in points]
     for i in range(NEIGHBOURS, len(values)):
         around = values[i - NEIGHBOURS : i] + values[i + 1 : i + 1 + NEIGHBOURS]
         middle = median(around)
         # near 0, and with few rows a step, losses have long tails
-        if values[i] <= middle + RISE * max(middle, values[0] / 4.0):
+        if values[i] <= max(floor, middle + rise * max(middle, values[0] / 4.0)):
             continue
         spread = 1.4826 * median(abs(value - middle) for value in around)
         z = (values[i] - middle) / max(spread, 1e-9)

@@ -18,7 +18,7 @@ from accord.evaluation.findings.finding import (
 from accord.evaluation.findings.rollouts import KINDS
 from accord.evaluation.findings.trends import FEWEST
 
-LOSS_OFF, REWARD_OFF = 0.02, 0.02
+LOSS_OFF, REWARD_OFF = 0.02, 0.005
 """Distance of the first loss from its constant, relative; of the first rewards from 0, which a
 reference in training mode moves by little."""
 REWARD_SAME = 1e-4
@@ -29,7 +29,7 @@ FIRST_RATIO_OFF = 0.05
 """Distance of the importance ratio from 1 before the first update."""
 STALE = 0.002
 """Half the mean squared log-ratio at the first use of a roll-out."""
-COARSER, COARSER_REWARD = 5.0, 12.5
+COARSER, COARSER_REWARD = 5.0, 50.0
 """Times these bounds in bf16, where policy and reference round differently."""
 SEPARATE = 1.5
 """Times that one side of the pairs is less likely than the other under the starting model."""
