@@ -1,6 +1,6 @@
 """`accord generate`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,14 +19,20 @@ def generate(
         list[str],
         typer.Option("--prompt", help="Text to go on from; may be repeated; '-' reads stdin."),
     ],
-    temperature: Annotated[float, typer.Option("--temperature", help="0 is greedy.")] = 1.0,
-    top_k: Annotated[int, typer.Option("--top-k", help="0 is off.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p")] = 1.0,
-    min_p: Annotated[float, typer.Option("--min-p")] = 0.0,
-    repetition_penalty: Annotated[float, typer.Option("--repetition-penalty")] = 1.0,
+    preset: Annotated[
+        Literal["creative", "factual"] | None,
+        typer.Option("--preset", help="Sampling by name; options beside it go first."),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0 is greedy; none: 1.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="0 is off.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p")] = None,
+    min_p: Annotated[float | None, typer.Option("--min-p")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option("--repetition-penalty")] = None,
     no_repeat_ngram_size: Annotated[
-        int, typer.Option("--no-repeat-ngram-size", help="0 is off.")
-    ] = 0,
+        int | None, typer.Option("--no-repeat-ngram-size", help="0 is off.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens")] = 64,
     stop: Annotated[
         list[str] | None, typer.Option("--stop", help="Text that ends it; may be repeated.")
@@ -42,18 +48,21 @@ def generate(
 
     Prints prompt and completion, or with --json also ids and log-probabilities.
     """
+    from accord.config.generate import PRESETS
     from accord.pipeline.single import sampling_settings
 
-    sampling = sampling_settings(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        no_repeat_ngram_size=no_repeat_ngram_size,
-        max_new_tokens=max_new_tokens,
-        stop=stop or [],
-    )
+    given = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "no_repeat_ngram_size": no_repeat_ngram_size,
+        "max_new_tokens": max_new_tokens,
+        "stop": stop or [],
+    }
+    said = {key: value for key, value in given.items() if value is not None}
+    sampling = sampling_settings(**{**(PRESETS[preset] if preset else {}), **said})
     prompts = [text for text in _read(prompt) for _ in range(count)]
     from accord.pipeline.execute import machine_threads
     from accord.pipeline.generate import complete, load

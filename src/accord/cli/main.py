@@ -18,12 +18,14 @@ from accord.cli import (
     chat,
     checks,
     compare,
+    converting,
     data,
     explain,
     generating,
     importing,
     merge,
     policies,
+    pushing,
     serve,
     stages,
     study,
@@ -61,6 +63,8 @@ chat.register(app)
 serve.register(app)
 importing.register(app)
 merge.register(app)
+pushing.register(app)
+converting.register(app)
 audit.register(app)
 checks.register(app)
 compare.register(app)

@@ -1,5 +1,8 @@
 """How tokens are drawn."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field
 
 from accord.config.base import Strict
@@ -25,3 +28,16 @@ class SamplingConfig(Strict):
     """Tokens of a completion at most; a longer one is cut off there."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion; they are cut off."""
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "creative": {
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "top_k": 50,
+        "repetition_penalty": 1.1,
+        "no_repeat_ngram_size": 8,
+    },
+    "factual": {"temperature": 0.0},
+}
+"""Settings by name, for `accord generate --preset`; what is given beside a preset overrides it."""
