@@ -198,14 +198,16 @@ def frontiers(document: Document, scorer: str) -> Iterator[Drawing]:
         figure, axes = canvas(height=3.1)
         ways = dict(zip(dict.fromkeys(p["alike"] for _, p in points), cycle(SHAPES), strict=False))
         lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        shades: dict[str, str] = {}
         for policy, point in points:
+            shade = shades.setdefault(point["method"], colours(document)[policy])
             means = point["kl"]["mean"], point["scores"][scorer]["mean"]
-            lines.setdefault((policy, point["alike"]), []).append(means)
-            _spread(axes, point["kl"], point["scores"][scorer], colours(document)[policy])
-        for (policy, alike), means in lines.items():
-            axes.plot(*zip(*means, strict=True), f"{ways[alike]}-", color=colours(document)[policy],
+            lines.setdefault((point["method"], point["alike"]), []).append(means)
+            _spread(axes, point["kl"], point["scores"][scorer], shade)
+        for (method, alike), means in lines.items():
+            axes.plot(*zip(*sorted(means), strict=True), f"{ways[alike]}-", color=shades[method],
                       linewidth=1.1, markersize=5.5,
-                      label=policy if alike == next(iter(ways)) else None)  # fmt: skip
+                      label=method if alike == next(iter(ways)) else None)  # fmt: skip
         legend(axes)
         axes.margins(0.06)
         axes.set_xlabel("KL from the reference, nats a completion")
@@ -216,7 +218,7 @@ def frontiers(document: Document, scorer: str) -> Iterator[Drawing]:
 def _frontier_caption(ways: Mapping[str, str]) -> str:
     caption = (
         "Each large point is a variant, with 95 % intervals both ways; small points are its "
-        "seeds; a line joins a policy's variants in order of KL."
+        "seeds; a line joins a method's variants, or its n, in order of KL."
     )
     if len(ways) == 1:
         return caption

@@ -58,6 +58,9 @@ def test_a_bound_of_kl_needs_no_interval_and_is_called_one():
     run.evaluation["policies"]["dpo"]["kl"] = {"mean": 1.5, "bound": True}
     found = points([run])
     assert found["dpo"][0]["kl"]["ci95"] == [1.5, 1.5] and found["dpo"][0]["kl"]["bound"]
+    assert found["dpo"][0]["method"] == "dpo"
+    run.evaluation["protocol"]["best_of"] = {"dpo": {"n": 4, "reward": [{"function": "vader"}]}}
+    assert points([run])["dpo"][0]["method"] == "best of n"
     assert not found["sft"][0]["kl"]["bound"]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from accord.evaluation.study.crossed import crossed
 from accord.evaluation.study.factors import factors
+from accord.evaluation.study.matched import method_name
 from accord.evaluation.study.table import Cell, Scores
 
 SHOWN = 6
@@ -22,7 +23,8 @@ def frontier(
 ) -> dict[str, list[dict[str, Any]]]:
     """Policy to its points, one a variant, in order of KL from the reference.
 
-    A point is `{variants, alike, kl, scores}`: `kl` in nats a completion, `{mean, ci95, per_seed}`,
+    A point is `{variants, alike, method, kl, scores}`: `method` the policy, or one name for all
+    best-of-n by the same reward; `kl` in nats a completion, `{mean, ci95, per_seed}`,
     its interval over seeds or, from one seed, over prompts, and `bound` where it is an upper bound
     (best of n); `scores` as in `averages`; `alike` the first variant that was evaluated in the same
     way, so that one line joins points of one `alike` only. Variants with the same runs are one
@@ -41,6 +43,7 @@ def frontier(
             kl["ci95"] = [max(0.0, low), high]
             kl["bound"] = any(m.get("bound", False) for m in measured)
             point = {"variants": [variant], "alike": alike[variant], "kl": kl}
+            point["method"] = method_name(policy, runs[0].evaluation)
             point["scores"] = averages[variant][policy]
             _add(found.setdefault(policy, []), point)
     return {policy: sorted(points, key=_at) for policy, points in found.items()}

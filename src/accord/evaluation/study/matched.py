@@ -135,12 +135,12 @@ def methods(cells: Sequence[Cell], scores: Scores) -> dict[str, Method]:
         for policy in policies:
             measured = all("kl" in run.get("policies", {}).get(policy, {}) for run in runs)
             if measured and policy != scores.references[variant]:
-                points.setdefault(_name(policy, runs[0]), []).append((variant, policy))
+                points.setdefault(method_name(policy, runs[0]), []).append((variant, policy))
     found = {name: _method(own, by_cell, scores) for name, own in points.items()}
     return {name: method for name, method in found.items() if method is not None}
 
 
-def _name(policy: str, evaluation: Mapping[str, Any]) -> str:
+def method_name(policy: str, evaluation: Mapping[str, Any]) -> str:
     """The policy, or one name for all best-of-n by the same reward."""
     best = evaluation["protocol"].get("best_of", {})
     if policy not in best:
