@@ -244,6 +244,8 @@ def test_a_reference_has_the_new_tokens_that_its_policy_starts_with(run, tmp_pat
     sides = [{"prompt": f"Say {i}", "chosen": f"{i} it is", "rejected": "no"} for i in range(8)]
     data = write_jsonl(tmp_path / "pairs.jsonl", sides)
     settings = {"kind": "preference", "from": str(start), "data": [{"source": str(data)}]}
-    out = run({**settings, "chat_template": "llama3", "steps": 1, "batch_size": 2, "max_length": 128})
+    out = run(
+        {**settings, "chat_template": "llama3", "steps": 1, "batch_size": 2, "max_length": 128}
+    )
     assert log(out)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert open_model(out)[0].config.vocab_size > 258
