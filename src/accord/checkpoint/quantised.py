@@ -60,7 +60,8 @@ def _settings(to: Bits) -> Any:
     if to == "int8":
         return kinds.Int8WeightOnlyConfig(version=2)
     # torchao's packed int4 needs mslk, which is for CUDA alone; this form is read anywhere
-    return kinds.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=kinds.PerGroup(GROUP))
+    dtype = getattr(torch, "int4")  # noqa: B009 - torch's stubs do not name it
+    return kinds.IntxWeightOnlyConfig(weight_dtype=dtype, granularity=kinds.PerGroup(GROUP))
 
 
 def _libraries(folder: Path) -> Any:
