@@ -170,6 +170,21 @@ def test_rows_that_the_model_was_trained_on_are_left_out(audit, prefs, tokenizer
     assert code == 2 and "trained on every row" in err
 
 
+@pytest.mark.parametrize(
+    ("kind", "reads"), [("sampled", True), ("judged", True), ("rated", False), ("groups", False)]
+)
+def test_answers_that_a_model_sampled_have_prompts_and_rated_texts_have_none(
+    audit, prefs, tokenizer, tmp_path, kind, reads
+):
+    folder = written(tmp_path / "rm", tokenizer, "mean")
+    (folder / "accord").mkdir()
+    record = {"kind": "reward", "config": {"data": [], "pairs": {"kind": kind}}}
+    (folder / "accord" / "stage.json").write_text(json.dumps(record))
+    document = json.loads(audit(folder, "--data", prefs, "--json")[1])
+    assert document["pairs"]["reads_prompts"] == reads
+    assert ("left_out" in document["short_answers"]) != reads
+
+
 def test_what_is_no_reward_model_is_refused(audit, prefs, tmp_path):
     code, _, err = audit(tmp_path, "--data", prefs)
     assert code == 2 and str(tmp_path) in err

@@ -34,6 +34,8 @@ Paths = str | Path | Sequence[str | Path]
 DEFAULT_LENGTH = 1024
 """Tokens that are read of a prompt and its answer where the model's record does not say."""
 DEFAULT_PAIRS = 1000
+RATED = ("rated", "groups")
+"""Kinds of pairs that are made of single texts, which have no prompt."""
 SEED = 1
 
 
@@ -145,7 +147,8 @@ def _subject(
 ) -> Subject:
     """The pairs of the data, and the texts they were made of."""
     made = trained.get("pairs")
-    without_prompts = True if made else None
+    # rated texts are compared without any prompt; sampled and judged answers have one
+    without_prompts = True if made and made["kind"] in RATED else None
     if rating is None:
         return Subject(_rows(data, trained, "pair", seed), without_prompts=without_prompts)
     texts = _rows(data, trained, "text", seed)
