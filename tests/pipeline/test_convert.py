@@ -10,6 +10,7 @@ import torch
 
 from accord.checkpoint.folder import load_model, save_model
 from accord.checkpoint.gguf import read_gguf
+from accord.checkpoint.gguf_tokenizer import read_tokenizer
 from accord.checkpoint.gguf_vocabulary import NO_BOS, vocabulary
 from accord.cli.converting import table
 from accord.config.model import PRESETS, ModelConfig
@@ -201,3 +202,29 @@ def test_a_rounded_folder_loads_in_transformers(
     assert (tmp_path / "out" / "README.md").is_file()
     with pytest.raises(AccordError, match="quantised"):
         load_model(tmp_path / "out")
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_sentencepieces_merges_go_as_scores_and_come_back(prefix: bool, tmp_path: Path) -> None:
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 20),
+        model_prefix=str(tmp_path / "tokenizer"),
+        vocab_size=400,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=prefix,
+        minloglevel=2,
+    )
+    tokenizer = Tokenizer.load(tmp_path)
+    said = vocabulary(tokenizer, len(tokenizer) + 3)
+    assert said["tokenizer.ggml.model"] == "llama"
+    back = read_tokenizer(said, "here")
+    for text in [*TEXTS, "  two blanks", "aaaa ééé 日本", "\n\tx "]:
+        assert back.encode(text) == tokenizer.encode(text)
+        assert back.decode(back.encode(text)) == text
+    assert (len(back), back.end_id) == (len(tokenizer), tokenizer.end_id)
