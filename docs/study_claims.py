@@ -1,11 +1,12 @@
 """Tests what the original of the RLHF study claimed against a run of `recipes/rlhf-study.yaml`.
 
-    python docs/study_claims.py runs/rlhf-study docs/rlhf-study.md
+    python docs/study_claims.py runs/rlhf-study docs/rlhf-study.md bidirectional=AUDIT causal=AUDIT
 
 Each claim names the comparison that could bear it out. It is *confirmed* where that comparison is
 told apart from chance in the claimed direction, *refuted* where it is told apart in the other or a
 measured figure excludes it, *undecidable* otherwise. The table is put between `<!-- claims -->` and
-`<!-- end claims -->`. All numbers are those of `study_report.json`.
+`<!-- end claims -->`. All numbers are those of `study_report.json` and of the reward models' audits
+(folders that `accord audit … --out` wrote).
 """
 
 import json
@@ -171,6 +172,22 @@ def most_varied(document: Document) -> Answer:
     return (REFUTED if spread["dpo"] < 1.1 * near[0] else UNDECIDABLE), why
 
 
+def short_answers(document: Document) -> Answer:
+    """Right short answers score below fluent nonsense."""
+    found = {name: audit["short_answers"] for name, audit in document.get("audits", {}).items()}
+    if not found:
+        return UNDECIDABLE, "no audit of the reward models was given"
+    said = "; ".join(
+        f"{name}: {number(100 * s['value'], 0)} % [{number(100 * s['ci95'][0], 0)} %, "
+        f"{number(100 * s['ci95'][1], 0)} %] of {s['rows']} questions"
+        for name, s in found.items()
+    )
+    why = f'right short answers ("Paris") above forty words of fluent nonsense, {said}'
+    if all(share["ci95"][1] < 0.5 for share in found.values()):
+        return CONFIRMED, why
+    return (REFUTED if all(s["ci95"][0] > 0.5 for s in found.values()) else UNDECIDABLE), why
+
+
 def last(document: Document, stage: str, variant: str, metric: str) -> list[float]:
     """A metric's mean over the last tenth of its points, a number for each seed."""
     seeds = curve(document, stage, variant, metric)["seeds"].values()
@@ -216,6 +233,7 @@ CLAIMS = (
     Claimed("β .3 makes DPO better", direction("variants", "beta", "phase1", "dpo", 1)),
     Claimed("kl_coef .1 over-constrains PPO: −0.47",
             direction("variants", "kl", "phase1", "ppo", -1)),
+    Claimed("The reward model scores \"Paris\" low whoever says it", short_answers),
     Claimed("The ranking reverses: PPO from first to last, DPO from third to first", ranking),
 )  # fmt: skip
 """The original's claims, in its order, with its own figures (its reward model's scale)."""
@@ -241,10 +259,19 @@ def filled(page: str, document: Document) -> str:
     )
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    study, target = Path(sys.argv[1]), Path(sys.argv[2])
+def main(study: Path, target: Path, audits: Mapping[str, Path]) -> None:
+    """Put the table into the page, and print it."""
     numbers = json.loads((study / "study_report.json").read_text(encoding="utf-8"))
+    numbers["audits"] = {
+        name: json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+        for name, folder in audits.items()
+    }
     target.write_text(filled(target.read_text(encoding="utf-8"), numbers), encoding="utf-8")
     print(table(numbers))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    given = dict(word.split("=", 1) for word in sys.argv[3:])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), {name: Path(p) for name, p in given.items()})

@@ -118,6 +118,17 @@ def test_scatter_over_prompts(dpo, verdict):
     assert SCRIPT["most_varied"](numbers)[0] == verdict
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.0, 0.1, "confirmed"), (0.3, 0.7, "undecidable"), (0.8, 1.0, "refuted")],
+)
+def test_short_answers_are_those_of_the_audits(low, high, verdict):
+    share = {"value": (low + high) / 2, "ci95": [low, high], "rows": 24}
+    found = SCRIPT["short_answers"](document(audits={"rm": {"short_answers": share}}))
+    assert found[0] == verdict and "of 24 questions" in found[1]
+    assert SCRIPT["short_answers"](document())[0] == "undecidable"
+
+
 def test_the_table_stands_between_its_marks():
     found = SCRIPT["Claimed"]("It rains | pours", lambda _: ("refuted", "a | b"))
     SCRIPT["table"].__globals__["CLAIMS"] = (found,)
