@@ -120,7 +120,7 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
         "raise beta, kl_coef or entropy_coef, or stop earlier",
     ),
     "critic_explains_nothing": (
-        "explained variance of the returns not above 0 at the end",
+        "explained variance of the returns not above 0 at the end, and not rising to it",
         "critic_from, raise vf_coef, more steps",
     ),
     "kl_runaway": (
@@ -151,7 +151,8 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
     ),
     "over_optimised": (
         f"reward rose beyond {trends.ERRORS:g} standard errors while a judge lost "
-        f"{_percent(rollouts.FELL_BACK)} of its rise",
+        f"{_percent(rollouts.FELL_BACK)} of its rise and {_percent(rollouts.FELL_LEAST)} of its "
+        "height",
         "stop at the judge's best step, raise beta or kl_coef, a better reward model",
     ),
     "reward_without_judge": (

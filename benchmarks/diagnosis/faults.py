@@ -23,9 +23,9 @@ def _pairs() -> list[Cell]:
             "margin_explosion",
         ),
         _fault(
-            "margin explosion: lr 1e-2, beta 0.02",
+            "margin explosion: lr 5e-3, beta 0.02",
             "chats",
-            pairs("chats", lr=1e-2, batch_size=1, beta=0.02, steps=100),
+            pairs("chats", file="obvious", lr=5e-3, batch_size=4, beta=0.02, steps=100),
             "margin_explosion",
         ),
         _fault(
@@ -132,15 +132,15 @@ def _supervised() -> list[Cell]:
             onset=20,
         ),
         _fault(
-            "divergence: sft, lr 0.5, no clipping",
+            "divergence: sft once more, lr 0.5",
             "chats",
-            supervised("chats", lr=0.5, max_grad_norm=None),
+            supervised("chats", lr=0.5, max_grad_norm=None, **{"from": "sft"}),
             "loss_diverged",
         ),
         _fault(
-            "cut off: sft, max_length 34",
+            "cut off: sft, max_length 60",
             "chats",
-            supervised("chats", max_length=34),
+            supervised("chats", max_length=60),
             "rows_truncated",
             "rows_dropped",
         ),

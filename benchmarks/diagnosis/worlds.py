@@ -134,8 +134,8 @@ def _chats(folder: Path, draw: random.Random) -> None:
     _write(folder / "plain.jsonl", (_plain(*pair) for pair in answered))
     _write(folder / "again.jsonl", (_chat(*pair) for pair in reversed(answered)))
     for name, make in (("pairs", _pairs), ("gibberish", _gibberish), ("obvious", _obvious)):
-        _write(folder / f"{name}.jsonl", make(300, draw))
-    _write(folder / "alike.jsonl", _alike(300, draw))
+        _write(folder / f"{name}.jsonl", make(600, draw))
+    _write(folder / "alike.jsonl", _alike(600, draw))
 
 
 def _chat(asked: str, answer: str) -> Row:

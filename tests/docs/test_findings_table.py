@@ -26,7 +26,7 @@ def raised() -> Iterator[tuple[str, bool]]:
 def test_the_committed_table_is_what_the_script_writes() -> None:
     assert SCRIPT["rendered"](PAGE) == PAGE
     emptied = re.sub(r"(<!-- findings -->).*?(<!-- end of f)", r"\1\2", PAGE, flags=re.DOTALL)
-    assert "| `loss_spikes` |" not in emptied and SCRIPT["rendered"](emptied) == PAGE
+    assert "| `router_collapsed` |" not in emptied and SCRIPT["rendered"](emptied) == PAGE
 
 
 def test_every_finding_has_a_row_and_no_other() -> None:

@@ -28,6 +28,14 @@ def test_a_run_without_evaluation_is_judged_by_its_margin():
     assert "policy_did_not_move" in named(findings(doc))
 
 
+def test_a_run_that_left_without_a_margin_did_move():
+    doc = document()
+    doc["policies"] = {}
+    doc["curves"]["dpo"] = margins(margin=0.0015, chosen=-2.0)
+    found = named(findings(doc))
+    assert "policy_did_not_move" not in found and "policy_moved" in found
+
+
 def test_chosen_fell_in_nats():
     doc = document()
     doc["curves"]["dpo"] = margins(margin=2.0, chosen=-0.7)
@@ -41,6 +49,20 @@ def test_margin_explosion():
     doc["curves"]["dpo"] = margins(margin=59.9, chosen=0.1)
     assert named(findings(doc))["margin_explosion"]["severity"] == "problem"
     doc["curves"]["dpo"] = margins(margin=9.9, chosen=0.1)
+    assert "margin_explosion" not in named(findings(doc))
+
+
+def test_a_margin_that_held_out_pairs_do_not_share_explodes_too():
+    doc = document()
+    doc["curves"]["dpo"] = margins(margin=59.9, chosen=0.1) | {"eval_rewards/margins": [[2, 0.4]]}
+    assert "margin_explosion" in named(findings(doc))
+
+
+def test_a_small_beta_does_not_hide_how_far_a_policy_went():
+    doc = document()  # beta is 0.1: bounds are 10, and twice 30 nats
+    doc["curves"]["dpo"] = margins(margin=6.1, chosen=0.1) | {"logps/chosen": [[1, -30], [2, -90]]}
+    assert "margin_explosion" in named(findings(doc))
+    doc["curves"]["dpo"] |= margins(margin=5.9, chosen=0.1)
     assert "margin_explosion" not in named(findings(doc))
 
 

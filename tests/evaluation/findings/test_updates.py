@@ -75,3 +75,12 @@ def test_a_critic_is_not_judged_by_its_first_roll_outs():
     doc = policy_stage("ppo", critic__vf_explained_var=(-1.0, -1.0))
     doc["curves"]["ppo"]["critic/vf_explained_var"] = [[1, -0.5], [5, -0.1]]
     assert "critic_explains_nothing" not in named(findings(doc))
+
+
+def test_a_critic_on_its_way_up_is_left_in_peace():
+    assert "critic_explains_nothing" not in named(
+        findings(policy_stage("ppo", critic__vf_explained_var=(-0.5, -0.02)))
+    )
+    assert "critic_explains_nothing" in named(
+        findings(policy_stage("ppo", critic__vf_explained_var=(-0.05, -0.05)))
+    )

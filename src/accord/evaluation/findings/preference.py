@@ -42,7 +42,10 @@ def movement(document: Document) -> Iterator[Finding]:
             continue
         kl = measured_kl(document, stage)
         loss = math.log1p(math.exp(-margin)) if margin > -500 else -margin
-        still = abs(margin) < STILL_MARGIN and (kl is None or kl < STILL_KL)
+        # pairs that nothing tells apart leave the margin at 0 and move both sides
+        chosen = moved(config, curves, "rewards/chosen") or 0.0
+        near = max(abs(margin), abs(chosen)) < STILL_MARGIN
+        still = near and (kl is None or kl < STILL_KL)
         evidence = {"stage": stage, "margin": margin, "loss": loss, "kl": kl}
         evidence |= {"beta": config.get("beta", 0.1), "steps": span(course(curves, MARGINS))}
         evidence |= resolution(config)
@@ -119,6 +122,12 @@ def moved(config: Mapping[str, Any], curves: Curves, metric: str) -> float | Non
     return value - points[0][1]
 
 
+def _at_first(curves: Curves, metric: str) -> float | None:
+    """The first point alone: the mean of several is that of a policy that may have left already."""
+    points = curves.get(metric, [])
+    return points[0][1] if points else None
+
+
 def margins(document: Document) -> Iterator[Finding]:
     """Margins so large that the loss is flat."""
     for stage, config, curves in stages_of(document, ["preference", "online"]):
@@ -129,7 +138,7 @@ def margins(document: Document) -> Iterator[Finding]:
             continue
         beta = config.get("beta", 0.1)
         # a small beta hides how far the policy went
-        far = MARGIN_FAR * beta * abs(first(curves, "logps/chosen") or math.inf)
+        far = MARGIN_FAR * beta * abs(_at_first(curves, "logps/chosen") or math.inf)
         if margin > min(MARGIN_LARGE, far):
             flat = "the loss is flat there, and the policy only drifts"
             nats = f"that is {plain(margin / beta, 0)} nats a pair before beta"

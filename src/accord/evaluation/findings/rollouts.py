@@ -35,7 +35,7 @@ NO_QUALITY = (*SIZES, "fluency", "distinct_2")
 HINT, HINT_SPREAD = 2.0, 0.25
 """Rise at which it is no longer said that there was none: in standard errors, and in standard
 deviations of the rewards of one prompt."""
-FELL_BACK, FELL_LEAST = 0.20, 0.10
+FELL_BACK, FELL_LEAST = 0.20, 0.15
 """Share of a judge's rise, and of its highest level, that must be lost before its fall counts."""
 UNIQUE_LOW, UNIQUE_LOST, UNIQUE_FALL = 0.80, 0.50, 0.10
 """Share of different completions: warning, problem, and the fall that either needs."""

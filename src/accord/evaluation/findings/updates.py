@@ -18,7 +18,7 @@ from accord.evaluation.findings.finding import (
     stages_of,
 )
 from accord.evaluation.findings.rollouts import KINDS, hinted, reward_name
-from accord.evaluation.findings.trends import trend
+from accord.evaluation.findings.trends import Trend, trend
 
 KL_HIGH, KL_RUNAWAY = 0.6, 1.2
 """Nats a token from the reference: warning, problem (an untrained model's entropy is log V)."""
@@ -32,6 +32,8 @@ SAMPLER_OFF = 0.05
 """Nats a token between the log-probabilities of sampler and trainer before the first update."""
 ENTROPY_LEFT = 0.20
 """Share of the first entropy below which hardly anything is left to explore."""
+NEAR_MEAN = 0.1
+"""Explained variance below 0 that a critic on its way up may still have."""
 KL_HELD = 0.01
 """Nats a token below which a policy stands at its reference."""
 TIGHT = 0.5
@@ -144,7 +146,7 @@ def critic(document: Document) -> Iterator[Finding]:
     """A value function that predicts returns no better than their mean."""
     for stage, _, curves in stages_of(document, ["ppo"]):
         course = trend(curves.get("critic/vf_explained_var", []))
-        if course is not None and course.means[-1] <= 0:
+        if course is not None and course.means[-1] <= 0 and not _comes_up(course):
             yield Finding(
                 "critic_explains_nothing",
                 "warning",
@@ -158,6 +160,11 @@ def critic(document: Document) -> Iterator[Finding]:
                 "start it from the reward model (critic_from), raise vf_coef, or train for more "
                 "steps",
             )
+
+
+def _comes_up(course: Trend) -> bool:
+    """Whether a critic near 0 has risen from below it, as one does that begins to learn."""
+    return course.means[-1] > -NEAR_MEAN and course.rose(course.means.index(min(course.means)))
 
 
 def distance(document: Document) -> Iterator[Finding]:
