@@ -98,7 +98,12 @@ MISTAKES = [
     ("dpo.kind=sfft", "unknown kind 'sfft'", "stages.dpo.kind", "did you mean 'sft'?"),
     ("dpo.pairs.kind=ratedd", "unknown kind 'ratedd'", "pairs.kind", "did you mean 'rated'?"),
     ("dpo.pairs.gpa=2", "unknown key 'gpa'", "stages.dpo.pairs.gpa", "did you mean 'gap'?"),
-    ("dpo.pairs={gap: 1}", "'kind' is missing", "stages.dpo.pairs", "known: rated, sampled"),
+    (
+        "dpo.pairs={gap: 1}",
+        "'kind' is missing",
+        "stages.dpo.pairs",
+        "known: judged, rated, sampled",
+    ),
     ("dpo.from=sfft", "neither a stage nor a folder", "stages.dpo.from", "did you mean 'sft'?"),
     ("dpo.from=a/b", "there is no folder 'a/b'", "stages.dpo.from", "hub:a/b"),
     ("dpo.from=recipe.yaml", "is a file, not a folder", "stages.dpo.from", ""),

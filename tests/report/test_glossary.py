@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from accord.config.model import ModelConfig
 from accord.config.preference import PairLoss
+from accord.config.train import TrainConfig
 from accord.data.packing import Example, Response
 from accord.evaluation.findings import (
     data,
@@ -25,6 +27,8 @@ from accord.evaluation.findings import (
 from accord.evaluation.scorers import SCORERS
 from accord.explain.keys import recipe_keys, stage_models
 from accord.explain.losses import loss_names
+from accord.model.decoder import Decoder
+from accord.model.plan import Plan
 from accord.objectives.labels import LabelLogps, LabelSettings, label_loss
 from accord.objectives.pairs import PairLogps, PairSettings
 from accord.objectives.policy import PolicySettings, policy_loss
@@ -35,6 +39,8 @@ from accord.report.glossary.entry import LOG, Entry, percent
 from accord.report.glossary.losses import POLICY, PREFERENCE
 from accord.stages.collector import common_figures
 from accord.stages.rollouts import Group
+from accord.train import current_ranks
+from accord.train.routing import RouterLosses
 
 ROOT = Path(__file__).resolve().parents[2]
 RARE = {"skipped_rows"}
@@ -124,13 +130,30 @@ def logged_elsewhere() -> dict[str, set[str]]:
     )  # fmt: skip
     losses = preference_loss({"sigmoid": 1.0, "orpo": 1.0}, pairs, PairSettings()).metrics
     capped = policy_loss(token, token, token, sequence, 2, PolicySettings(loss_type="cispo"))
-    return {
+    more = {
         "preference": {*losses, *label_loss("kto", labels, LabelSettings(), 0.0).metrics},
         "online": set(losses),
         "grpo": set(capped.metrics),
         "reward": {*prefix_error(token, sequence, torch.zeros(2)).metrics, "pairs_per_second"},
         "ppo": set(common_figures([group])),
     }
+    kinds = ("pretrain", "sft", *more)
+    return {kind: more.get(kind, set()) | logged_by_routers() for kind in kinds}
+
+
+def logged_by_routers() -> set[str]:
+    """What a mixture of experts logs, whatever trains it."""
+    shape = ModelConfig(
+        vocab_size=16, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+        intermediate_size=8, max_position_embeddings=8, num_experts=2, num_experts_per_tok=1,
+    )  # fmt: skip
+    model = Decoder.init(shape, 1)
+    routers = RouterLosses.of(model, TrainConfig(steps=1), current_ranks())
+    assert routers is not None
+    with routers.watched() as seen:
+        model(torch.arange(4), torch.arange(4), Plan.dense(1, 4))
+    _, metrics = routers.terms(seen, torch.tensor(4.0), 1.0)
+    return {*metrics, *routers.figures()}
 
 
 def test_what_the_stages_log_is_what_is_explained(finished):

@@ -46,8 +46,8 @@ LABELLED: Mapping[str, Entry] = {
     "judges/<term>/mean": Entry(
         "Mean of this judge over the completions of a roll-out; no stage is trained on it.",
         healthy="Rising with reward, or level.",
-        bad="Falling back by more than a fifth of its rise while reward rises: the policy is "
-        "over-optimised (over_optimised).",
+        bad="Falling back by more than a fifth of its rise and 15 % of its height while reward "
+        "rises: the policy is over-optimised (over_optimised).",
         try_="Stop at the judge's best step, raise beta (PPO: kl_coef), train a better reward "
         "model.",
         stages=ROLLOUTS,

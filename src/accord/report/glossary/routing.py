@@ -14,7 +14,7 @@ METRICS: Mapping[str, Entry] = {
         healthy="Near num_experts_per_tok, which is what even use gives.",
         bad="Rising towards num_experts: all tokens go to the same experts.",
         try_="Raise router_aux_loss_coef; lower lr.",
-        formula="mean over layers of E Σ_e f_e P_e: f assignments a token, P mean probability",
+        formula="mean over layers of E Σ f P, E experts, f assignments a token, P mean probability",
         stages=TRAINED,
     ),
     "z_loss": Entry(
@@ -23,7 +23,7 @@ METRICS: Mapping[str, Entry] = {
         healthy="A few units: (log num_experts)² where logits are near 0.",
         bad="Growing without end: logits so large that rounding decides where tokens go.",
         try_="Set or raise router_z_loss_coef (0.001 is common).",
-        formula="mean (log Σ_e exp logit_e)²",
+        formula="mean (log Σ exp logit(e))² over experts e",
         stages=TRAINED,
     ),
     "router/entropy": Entry(

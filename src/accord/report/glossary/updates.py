@@ -120,8 +120,8 @@ METRICS: Mapping[str, Entry] = {
         "Share of the variance of returns that the value function predicts: 1 is perfect, 0 no "
         "better than their mean.",
         healthy="Above 0 and rising. How far depends on how much a beginning tells of the reward.",
-        bad="0 or below in the last fifth of the run: the value function explains nothing "
-        "(critic_explains_nothing); advantages are then rewards with noise.",
+        bad="0 or below in the last fifth of the run, and not rising to it: the value function "
+        "explains nothing (critic_explains_nothing); advantages are then rewards with noise.",
         try_="Start it from the reward model (critic_from), raise vf_coef, train for more steps.",
         formula="1 - Var(R - V) / Var(R)",
         stages=PPO,
