@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from accord.errors import AccordError
 from accord.evaluation.document import read_stage
 from accord.evaluation.findings.rollouts import KINDS
+from accord.report.environment import cards
 
 METHODS: Mapping[str, str] = {
     "pretrain": "Next-token training",
@@ -90,13 +90,7 @@ def model_card(folder: Path, origin: Origin | None = None) -> str:
         raise AccordError(
             "The folder holds no finished stage.", str(folder), "give the folder of a trained stage"
         )
-    environment = Environment(  # Markdown, not HTML: nothing is escaped
-        loader=PackageLoader("accord.report"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-    )
+    environment = cards()
     config = stage.get("config", {})
     curves = parts["curves"]
     judges = [m for m in curves if m.startswith("judges/")] if stage["kind"] in KINDS else []

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from accord.report.drawing import NARROW, Drawing, canvas, drawing, over_steps
+from accord.report.environment import pages
 from accord.report.glossary import tooltip
 from accord.report.numbers import Numbers
 from accord.report.svg import INK, MUTED, SERIES, VARIABLES, style
@@ -34,13 +34,7 @@ def render(document: Document) -> str:
     Args:
         document: What `evaluation.compare.document.compare_document` returns.
     """
-    environment = Environment(
-        loader=PackageLoader("accord.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages()
     environment.filters.update(digits=digits, shown=_shown)
     environment.globals.update(explain=tooltip)
     return environment.get_template("compare.html.j2").render(

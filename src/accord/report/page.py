@@ -6,9 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from accord.report.curves import reward_figures, reward_models, training_figures
+from accord.report.environment import pages
 from accord.report.figures import frontier_figures, policy_colours, score_figures
 from accord.report.glossary import tooltip
 from accord.report.numbers import Numbers
@@ -25,13 +24,7 @@ def render(document: Mapping[str, Any]) -> str:
     Args:
         document: What `evaluation.document.assemble` returns.
     """
-    environment = Environment(
-        loader=PackageLoader("accord.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages()
     environment.filters["revision"] = _short
     environment.globals.update(explain=tooltip, judged=partial(_judged, document), shares=SHARES)
     colours = {name: VARIABLES[c] for name, c in policy_colours(document).items()}

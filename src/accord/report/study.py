@@ -6,10 +6,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from accord.report import study_figures
 from accord.report.drawing import Drawing
+from accord.report.environment import pages
 from accord.report.glossary import tooltip
 from accord.report.numbers import Numbers
 from accord.report.study_training import NARROW, training_figures
@@ -74,13 +73,7 @@ def render(document: Document) -> str:
     Args:
         document: What `evaluation.study.document.study_document` returns.
     """
-    environment = Environment(
-        loader=PackageLoader("accord.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages()
     environment.globals["explain"] = tooltip
     scorer, trained = document["scorer"], training_figures(document)
     return environment.get_template("study.html.j2").render(
