@@ -4,20 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from study_toy import RECIPE
 
 from accord.config.study import load_study
 from accord.errors import AccordError
 from accord.pipeline.execute import Setting, Task, execute
 from accord.pipeline.study_plan import Plan, plan, text
-
-RECIPE = """\
-name: toy
-stages:
-  tokenizer: {kind: tokenizer, data: [{source: a.txt}]}
-  sft: {kind: pretrain, tokenizer: tokenizer, steps: 3, data: [{source: a.txt}]}
-  dpo: {kind: preference, from: sft, steps: 5, data: [{source: b.jsonl}]}
-  report: {kind: evaluate, reference: sft, policies: [sft, dpo], prompts: {texts: [hi]}}
-"""
 
 
 @pytest.fixture

@@ -6,21 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 from rich.console import Console
+from study_toy import RECIPE
 
 from accord.config.study import load_study
 from accord.errors import AccordError
 from accord.pipeline import study, study_prune, study_report
 from accord.pipeline.execute import MODULES
 from accord.pipeline.lock import locked
-
-RECIPE = """\
-name: toy
-stages:
-  tokenizer: {kind: tokenizer, data: [{source: a.txt}]}
-  sft: {kind: pretrain, tokenizer: tokenizer, steps: 3, data: [{source: a.txt}]}
-  dpo: {kind: preference, from: sft, steps: 5, data: [{source: b.jsonl}]}
-  report: {kind: evaluate, reference: sft, policies: [sft, dpo], prompts: {texts: [hi]}}
-"""
 
 
 @pytest.fixture
