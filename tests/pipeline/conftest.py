@@ -16,6 +16,23 @@ stages:
   dpo: {kind: preference, from: sft, steps: 5, data: [{source: b.jsonl}]}
 """
 
+STUDIED = """\
+name: toy
+stages:
+  tokenizer: {kind: tokenizer, data: [{source: a.txt}]}
+  sft: {kind: pretrain, tokenizer: tokenizer, steps: 3, data: [{source: a.txt}]}
+  dpo: {kind: preference, from: sft, steps: 5, data: [{source: b.jsonl}]}
+  report: {kind: evaluate, reference: sft, policies: [sft, dpo], prompts: {texts: [hi]}}
+"""
+"""What the studies of these tests vary."""
+
+
+@pytest.fixture
+def study_recipe(home) -> str:
+    """A recipe with an evaluate stage, as recipe.yaml in the working folder; its text."""
+    (home / "recipe.yaml").write_text(STUDIED)
+    return STUDIED
+
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:

@@ -8,16 +8,6 @@ import toy
 from accord.errors import AccordError
 from accord.stages.context import StageContext
 
-RECIPE = """\
-name: toy
-stages:
-  tokenizer: {kind: tokenizer, data: [{source: a.txt}]}
-  sft: {kind: pretrain, tokenizer: tokenizer, steps: 3, data: [{source: a.txt}]}
-  dpo: {kind: preference, from: sft, steps: 5, data: [{source: b.jsonl}]}
-  report: {kind: evaluate, reference: sft, policies: [sft, dpo], prompts: {texts: [hi]}}
-"""
-"""What the studies of these tests vary."""
-
 
 def run(config, context: StageContext) -> None:
     wait = context.base / f"wait-{context.name}"

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 from rich.console import Console
-from study_toy import RECIPE
 
 from accord.config.study import load_study
 from accord.errors import AccordError
@@ -23,12 +22,11 @@ from accord.pipeline.lock import locked
 
 
 @pytest.fixture
-def lab(home, monkeypatch):
+def lab(home, study_recipe, monkeypatch):
     """A working folder with the toy recipe, an evaluate stage and a study of it."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     # Toys measure nothing; test_study_real compares what real stages measured.
     monkeypatch.setattr(study_report, "report", lambda laid, console: (laid.out / "over").touch())
-    (home / "recipe.yaml").write_text(RECIPE)
     return home
 
 

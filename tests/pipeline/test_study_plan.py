@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from study_toy import RECIPE
 
 from accord.config.study import load_study
 from accord.errors import AccordError
@@ -13,9 +12,8 @@ from accord.pipeline.study_plan import Plan, plan, text
 
 
 @pytest.fixture
-def lay(home):
+def lay(home, study_recipe):
     """Lay a study of the toy recipe out."""
-    (home / "recipe.yaml").write_text(RECIPE)
 
     def build(variants: dict, seeds: list[int], **more) -> Plan:
         whole = {"name": "lab", "recipe": "recipe.yaml", "seeds": seeds, "variants": variants}

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 from rich.console import Console
-from study_toy import RECIPE
 
 from accord.config.study import load_study
 from accord.errors import AccordError
@@ -16,11 +15,10 @@ from accord.pipeline.lock import locked
 
 
 @pytest.fixture
-def laid(home, monkeypatch):
+def laid(home, study_recipe, monkeypatch):
     """A study that ran with two variants, of which its file has only the first left."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setattr(study_report, "report", lambda laid, console: None)
-    (home / "recipe.yaml").write_text(RECIPE)
     whole = {"name": "lab", "recipe": "recipe.yaml", "seeds": [1]}
     modules = dict.fromkeys(MODULES, "study_toy")
     setting = study.StudySetting(1, None, home, Console(file=StringIO()), modules)
