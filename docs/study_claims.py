@@ -61,13 +61,16 @@ def compared(
 def direction(
     family: str, after: str, before: str, context: str, sign: int
 ) -> Callable[..., Answer]:
-    """A comparison that should be told apart in a direction, in the judge that was trained on."""
+    """A comparison told apart in a direction by a primary scorer, and by none in the other."""
 
     def test(document: Document) -> Answer:
-        claim = compared(document, family, after, before, context, document["scorer"])
-        if not claim["distinguishable"]:
-            return UNDECIDABLE, claim["sentence"]
-        return (CONFIRMED if claim["difference"] * sign > 0 else REFUTED), claim["sentence"]
+        scorers = document.get("primary") or [document["scorer"]]
+        found = [compared(document, family, after, before, context, scorer) for scorer in scorers]
+        signs = {claim["difference"] * sign > 0 for claim in found if claim["distinguishable"]}
+        why = ". ".join(claim["sentence"] for claim in found)
+        if len(signs) != 1:  # nothing told apart, or judges that contradict each other
+            return UNDECIDABLE, why
+        return (CONFIRMED if signs.pop() else REFUTED), why
 
     return test
 

@@ -31,6 +31,16 @@ def test_a_direction_is_that_of_a_difference_told_from_chance(difference, told, 
     assert test(numbers) == (verdict, f"ppo {difference}")
 
 
+@pytest.mark.parametrize(
+    ("second", "verdict"), [((0.2, False), "refuted"), ((0.2, True), "undecidable")]
+)
+def test_judges_may_not_contradict_each_other(second, verdict):
+    first = claim("policies", "dpo", "sft", "phase1", -0.4, True)
+    other = {**claim("policies", "dpo", "sft", "phase1", *second), "scorer": "judge"}
+    numbers = document([first, other], primary=["rm", "judge"])
+    assert SCRIPT["direction"]("policies", "dpo", "sft", "phase1", 1)(numbers)[0] == verdict
+
+
 def test_runs_that_are_an_earlier_variants_are_looked_up_there():
     numbers = document([claim("policies", "dpo", "sft", "phase1", 0.1, True)])
     test = SCRIPT["direction"]("policies", "dpo", "sft", "group", -1)
