@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
         "runs": {name: held[name] for name in known if name in held},
     }
     given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    given.json.write_text(table.written(result))
     if given.page.exists():
         given.page.write_text(table.inserted(given.page.read_text(), result))
     print("\n".join(table.page(result)))

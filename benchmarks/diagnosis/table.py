@@ -1,7 +1,8 @@
 """The benchmark's table, from its results alone."""
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import NormalDist, median
 from typing import Any
 
@@ -26,8 +27,27 @@ differences for mood and form, nats for the KL; a reward model's held-out accura
 
 
 def run_json(cell: Cell, outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A fault's, or a healthy setting's, runs."""
-    return {"expected": sorted(cell.expected), "onset": cell.onset, "outcomes": list(outcomes)}
+    """A fault's, or a healthy setting's, runs; in words only what was meant, or a false alarm."""
+    kept = [{**o, "sentences": _told(o["sentences"], cell.expected)} for o in outcomes]
+    return {"expected": sorted(cell.expected), "onset": cell.onset, "outcomes": kept}
+
+
+def _told(sentences: Mapping[str, str], expected: Collection[str]) -> dict[str, str]:
+    return {name: said for name, said in sentences.items() if name in expected or not expected}
+
+
+def written(result: Mapping[str, Any]) -> str:
+    """The results as the text of a file."""
+    return json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    """Four figures of every number that is not whole."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(held) for key, held in value.items()}
+    return [_rounded(held) for held in value] if isinstance(value, list) else value
 
 
 def interval(hits: int, runs: int, level: float = 0.95) -> tuple[float, float]:
