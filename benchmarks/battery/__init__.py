@@ -1,0 +1,1 @@
+"""Reliability and security, row by row: what is done to Accord, and what it must answer."""
