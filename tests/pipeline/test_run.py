@@ -51,6 +51,7 @@ def test_one_stage_runs_with_what_it_needs(setting, recipe, calls):
         (["sft.seed=7"], ["sft", "dpo"]),
         (["sft.seed=1"], []),  # the recipe's own seed, said aloud
         (["dpo.log_every=5", "sft.save_every=2", "base.keep_last=3", "dpo.resume=false"], []),
+        (["base.async_save=true"], []),
         (["title=Another heading"], []),
     ],
 )

@@ -79,6 +79,9 @@ class TrainConfig(Strict):
     """Newest checkpoints that are kept."""
     keep_steps: tuple[int, ...] = ()
     """Steps whose checkpoints are made and kept beside those."""
+    async_save: bool = False
+    """Write checkpoints in the background while training goes on; takes one more copy of weights
+    and optimiser state in memory."""
     log_every: int = Field(default=1, gt=0)
     """Steps between two lines of the log."""
     trackers: tuple[Literal["tensorboard"], ...] = ()

@@ -17,7 +17,9 @@ from accord.pipeline.files import hash_file, hash_files, hash_json
 FORMAT = 1
 """Raised when a stage's code changes what the same settings give."""
 
-NO_EFFECT = frozenset({"log_every", "save_every", "keep_last", "keep_steps", "trackers", "resume"})
+NO_EFFECT = frozenset(
+    {"log_every", "save_every", "keep_last", "keep_steps", "async_save", "trackers", "resume"}
+)
 """Settings that leave the result as it is: changing one of them reruns nothing."""
 
 MODEL_FILES = (

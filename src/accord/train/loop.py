@@ -12,29 +12,29 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from torch import Tensor, nn
 
+from accord.checkpoint.background import SAVERS
 from accord.checkpoint.store import Store
 from accord.config.train import TrainConfig
 from accord.train.blocks import block_matrices, find_blocks, wrapped
+from accord.train.due import due
 from accord.train.interrupt import Interrupted, stop_request
 from accord.train.memory import keep_freed_memory
 from accord.train.metrics import (
     RunLog,
     Sums,
     Window,
-    means,
     peak_memory_bytes,
     read_log,
 )
 from accord.train.microbatch import (
     Collector,
-    Measured,
     Runner,
     Source,
     Step,
@@ -43,6 +43,7 @@ from accord.train.microbatch import (
 from accord.train.optim import Optimizer
 from accord.train.parallel import current_ranks
 from accord.train.precision import DTYPES, Weights
+from accord.train.result import TrainResult, Unit
 from accord.train.resume import (
     Cursor,
     load_state,
@@ -55,29 +56,6 @@ from accord.train.routing import RouterLosses
 from accord.train.schedule import factor
 from accord.train.shows import Show, Watcher, open_shows, watching
 from accord.train.skipping import skip
-
-Unit = Literal["tokens", "pairs", "responses", "groups", "prompts"]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run came to.
-
-    Args:
-        steps: Optimiser steps of the whole run.
-        num_tokens: Tokens read, over all ranks.
-        skipped: Steps that were skipped because loss or gradient was not finite.
-        resumed_from: Step of the checkpoint it went on from, or none.
-        seconds: Wall-clock time of this call.
-        metrics: The last line of the run log.
-    """
-
-    steps: int
-    num_tokens: int
-    skipped: int
-    resumed_from: int | None
-    seconds: float
-    metrics: dict[str, Any]
 
 
 class Trainer:
@@ -140,11 +118,11 @@ class Trainer:
         self._steps_per_epoch = steps_per_epoch or (
             source.steps / config.epochs if config.epochs else None
         )
-        self._save_every = config.save_every or max(1, math.ceil(source.steps / 10))
         self._identity = run_identity(config, source.steps, fingerprint)
         self._store = Store(
             folder / "accord" / "checkpoints", config.keep_last, self._warn, config.keep_steps
         )
+        self._saver = SAVERS[config.async_save](self._store)
         self._log = RunLog(folder / "accord" / "metrics.jsonl")
         self._cursor, self._window = Cursor(), Window()
 
@@ -160,6 +138,7 @@ class Trainer:
         resumed = self._resume()
         cursor, steps = self._cursor, self._source.steps
         with ExitStack() as stack:
+            stack.callback(self._saver.join)
             stop = stack.enter_context(stop_request())
             stack.enter_context(wrapped(self._blocks, self._config, self._warn))
             shows = self._open_shows(stack) if self._ranks.rank == 0 else []
@@ -224,26 +203,21 @@ class Trainer:
 
     def _take_step(self, stop: Callable[[], bool], shows: Sequence[Show]) -> bool:
         """One step with what follows it (evaluation, log, checkpoint); true if asked to stop."""
-        config, cursor, total = self._config, self._cursor, self._source.steps
+        cursor, total = self._cursor, self._source.steps
         began = time.monotonic()
         stopped, bad_rows = self._train(stop)
         self._window.seconds += time.monotonic() - began
-        last = cursor.step == total
-        named = cursor.step in config.keep_steps
-        saves = last or stopped or named or cursor.step % self._save_every == 0
-        evaluates = self._evaluate is not None and (
-            last or (config.eval_every is not None and cursor.step % config.eval_every == 0)
-        )
+        calls = due(cursor.step, total, self._config)
+        evaluates = calls.evaluates and self._evaluate is not None
         line: dict[str, Any] = {}
-        # A checkpoint's step is logged too: the averages of a resumed run begin where they began.
-        # And the first: policy and reference are still one there, which nothing later can tell.
-        due = cursor.step == 1 or cursor.step % config.log_every == 0
-        if saves or evaluates or bad_rows or due:
+        if calls.logs or evaluates or stopped or bad_rows:
             line = self._line(bad_rows) | (self._evaluation() if evaluates else {})
             if self._ranks.rank == 0:
                 self._log.append(line)
-        if saves:
+        if calls.saves or stopped:
             self._save()
+        if cursor.step == total or stopped:
+            self._ranks.on_first(self._saver.wait)
         for show in shows:
             show(cursor.step, line)
         return stopped
@@ -312,10 +286,7 @@ class Trainer:
     def _evaluation(self) -> dict[str, float]:
         assert self._evaluate is not None
         began = time.monotonic()
-        totals = self._runner.evaluate(self._evaluate)
-        found = means(totals)
-        if isinstance(self._evaluate, Measured):
-            found |= self._evaluate.figures(totals)
+        found = self._runner.evaluate(self._evaluate)
         return {f"eval_{name}": value for name, value in found.items()} | {
             "eval_runtime": time.monotonic() - began
         }
@@ -329,7 +300,7 @@ class Trainer:
 
         def write() -> None:
             self._log.sync()
-            self._store.save(self._cursor.step, tensors, meta)
+            self._saver.save(self._cursor.step, tensors, meta)
 
         self._ranks.on_first(write)
 

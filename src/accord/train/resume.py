@@ -22,6 +22,7 @@ _FREE = {
     "save_every",
     "keep_last",
     "keep_steps",
+    "async_save",
     "log_every",
     "trackers",
     "compile",

@@ -16,7 +16,8 @@ Verdict = Literal["nothing", "isolated", "together", "confounded"]
 LABELS = frozenset({"name", "title", "description", "seed"})
 """Keys of a recipe that are no factor; seeds are averaged over."""
 NO_EFFECT = frozenset(
-    {"seed", "log_every", "save_every", "keep_last", "keep_steps", "trackers", "resume"}
+    {"log_every", "save_every", "keep_last", "keep_steps", "async_save", "trackers", "resume"}
+    | {"seed"}
 )
 """Keys of a stage that are no factor."""
 UNSCORED = frozenset({"kind", "policies", "shown", "bootstrap", "copies_from"})

@@ -253,6 +253,11 @@ KEYS: Mapping[str, Entry] = {
         bad="Many of a large model: each holds three times its weights in float32.",
         try_="Leave it out: the newest alone are kept.",
     ),
+    "TrainConfig.async_save": Entry(
+        healthy="true where a save takes longer than a step: training goes on beside it.",
+        bad="true where memory is short: it holds one more copy of weights and optimiser state.",
+        try_="false, until the time between steps shows the saves.",
+    ),
     "SFTStage.train_on": Entry(
         healthy="last for single questions; all where every answer of a conversation is good.",
         bad="all with weak earlier answers teaches those too.",
