@@ -70,7 +70,7 @@ class Background:
         def write() -> None:
             try:
                 self._store.save(step, held, meta)
-            except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
+            except BaseException as error:
                 self._error = error
 
         self._thread = threading.Thread(target=write, name=f"checkpoint of step {step}")
