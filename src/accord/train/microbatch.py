@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from accord.config.train import TrainConfig
 from accord.errors import AccordError
 from accord.objectives.loss import Loss
-from accord.train.metrics import Sums
+from accord.train.metrics import Sums, means
 from accord.train.parallel import Ranks
 from accord.train.routing import RouterLosses, Tally
 from accord.train.splitting import Parts, by_count, by_tokens, micro_batch_size
@@ -248,8 +248,8 @@ class Runner:
         sums, _ = self.run(source, step, after=lambda total: None)
         return sums.unpack(self._ranks.sum(sums.pack()))
 
-    def evaluate(self, source: Source) -> dict[str, tuple[float, float]]:
-        """(sum, weight) of loss and metrics over a whole source, over all ranks."""
+    def evaluate(self, source: Source) -> dict[str, float]:
+        """Means of loss and metrics over a whole source and all ranks, with its own figures."""
         totals: dict[str, tuple[float, float]] = {}
         with torch.no_grad():
             for step in range(source.steps):
@@ -257,4 +257,5 @@ class Runner:
                 for name, (part, weight) in sums.unpack(self._ranks.sum(sums.pack())).items():
                     held = totals.get(name, (0.0, 0.0))
                     totals[name] = (held[0] + part, held[1] + weight)
-        return totals
+        own = source.figures(totals) if isinstance(source, Measured) else {}
+        return {**means(totals), **own}
