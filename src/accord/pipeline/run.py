@@ -9,6 +9,7 @@ from accord.config.stages import StageConfig
 from accord.pipeline import graph, publish
 from accord.pipeline.execute import Setting, Task, execute, on_first
 from accord.pipeline.lock import locked
+from accord.pipeline.space import check_space
 
 RUNS = Path("runs")
 """Where runs go that are given no folder."""
@@ -31,13 +32,15 @@ def run(
         command: What the report says reproduces the run.
 
     Raises:
-        AccordError: No such stage, another run in this folder, or whatever a stage raises.
+        AccordError: No such stage, another run in this folder, too little space on its disk, or
+            whatever a stage raises.
     """
     out = RUNS / recipe.name if out is None else out
     setting = setting or Setting(recipe.seed)
     names = graph.plan(recipe, stage)
     folders = {name: out / name for name in names}
     with _alone(out / ".lock"):
+        on_first(lambda: check_space(recipe.stages, folders, out))
         ran = [
             execute(Task(name, recipe.stages[name], folders[name], folders), setting)
             for name in names
@@ -52,10 +55,12 @@ def run_single(config: StageConfig, out: Path, setting: Setting, command: str = 
     """Run one stage whose artifact is the folder `out` itself.
 
     Raises:
-        AccordError: Another run in this folder, or whatever the stage raises.
+        AccordError: Another run in this folder, too little space on its disk, or whatever the stage
+            raises.
     """
     name = config.kind
     with _alone(out / "accord" / "lock"):
+        on_first(lambda: check_space({name: config}, {name: out}, out))
         ran = execute(Task(name, config, out), setting)
         if config.kind == "evaluate":
             recipe = Recipe(name=name, seed=setting.seed, stages={name: config})
