@@ -27,13 +27,8 @@ from accord.checkpoint.adapter_folder import (
     recorded_base,
     whole_folder,
 )
-from accord.checkpoint.names import (
-    SpecialIds,
-    config_from_hf,
-    config_to_hf,
-    family_from_hf,
-    family_of,
-)
+from accord.checkpoint.generation import generation_config, special_ids
+from accord.checkpoint.names import config_from_hf, config_to_hf, family_from_hf, family_of
 from accord.checkpoint.weights import (
     check,
     fill,
@@ -46,7 +41,6 @@ from accord.checkpoint.weights import (
 from accord.config.model import ModelConfig
 from accord.errors import AccordError
 from accord.model.decoder import Decoder
-from accord.text.chat import stop_ids
 
 if TYPE_CHECKING:
     from accord.text.tokenizer import Tokenizer
@@ -89,7 +83,7 @@ def save_model(
     with written_aside(Path(folder)) as aside:
         write_weights(aside, family_of(config).rules(config), own, stored, shard_bytes)
         write_texts(aside, tokenizer, config.max_position_embeddings, card)
-        write_json(aside / GENERATION, _generation(tokenizer))
+        write_json(aside / GENERATION, generation_config(tokenizer))
         write_json(aside / CONFIG, hf)
 
 
@@ -116,16 +110,6 @@ def write_texts(
 def dtype_name(dtype: torch.dtype) -> str:
     """A dtype as config.json names it."""
     return str(dtype).removeprefix("torch.")
-
-
-def _generation(tokenizer: "Tokenizer | None") -> dict[str, int | list[int]]:
-    """The content of generation_config.json."""
-    found: dict[str, int | list[int]] = {
-        key: value for key, value in special_ids(tokenizer).to_json().items() if value is not None
-    }
-    if tokenizer is not None and (turn_ends := _turn_ends(tokenizer)):
-        found["eos_token_id"] = [tokenizer.end_id, *turn_ends]
-    return found
 
 
 def load_config(folder: str | Path) -> ModelConfig:
@@ -217,21 +201,6 @@ def check_base(folder: Path, base: Path) -> None:
             str(folder),
             "Bring that model back, or train the adapter again.",
         )
-
-
-def _turn_ends(tokenizer: "Tokenizer") -> list[int]:
-    """What closes a turn besides the end token, under the tokenizer's chat format if it has one."""
-    try:
-        return sorted(stop_ids(tokenizer) - {tokenizer.end_id})
-    except AccordError:  # a template of the folder's own that keeps no plain conversation whole
-        return []
-
-
-def special_ids(tokenizer: "Tokenizer | None") -> SpecialIds:
-    """The ids that config.json names."""
-    if tokenizer is None:
-        return SpecialIds()
-    return SpecialIds(tokenizer.bos_id, tokenizer.end_id, tokenizer.pad_id)
 
 
 def _move_into_place(aside: Path, folder: Path) -> None:

@@ -18,10 +18,10 @@ from accord.checkpoint.folder import (
     CONFIG,
     dtype_name,
     read_config,
-    special_ids,
     write_texts,
     written_aside,
 )
+from accord.checkpoint.generation import special_ids
 from accord.checkpoint.names import (
     BIDIRECTIONAL,
     SpecialIds,
