@@ -10,8 +10,9 @@ from accord.config.load import load_recipe
 from accord.errors import AccordError
 from accord.evaluation.study.document import study_document
 from accord.evaluation.study.table import Cell
-from accord.pipeline.publish import rerender
+from accord.pipeline.publish import rerender, update_cards
 from accord.pipeline.run import run
+from accord.report.card_evaluation import BEGIN, END
 
 EVALUATE = "  eval: {kind: evaluate, policies: [dpo], reference: sft, prompts: {texts: [hi]}}\n"
 
@@ -49,6 +50,61 @@ def test_it_is_written_again_only_when_needed(evaluated):
     assert page.exists()
     evaluated("dpo.beta=0.9", "title=Another heading")
     assert "Another heading" in page.read_text()
+
+
+def invented_evaluation(folder: Path, policies: tuple[str, ...], mark: str) -> Path:
+    """A finished evaluate stage without a model."""
+    from accord.config.generate import SamplingConfig
+
+    sampling = SamplingConfig().model_dump(mode="json")
+    protocol = {"reference": policies[0], "scorers": [], "prompts": 2, "samples_per_prompt": 1}
+    protocol |= {"sampling": sampling, "bootstrap": 10, "seed": 1}
+    found = {name: {"scores": {}, "statistics": {"ended": 0.5}} for name in policies}
+    (folder / "accord").mkdir(parents=True)
+    evaluation = {"protocol": protocol, "policies": found, "comparisons": []}
+    (folder / "accord" / "evaluation.json").write_text(json.dumps(evaluation))
+    (folder / "accord" / "stage.json").write_text(json.dumps({"fingerprint": mark}))
+    return folder
+
+
+def model(folder: Path, card: str) -> Path:
+    (folder / "accord").mkdir(parents=True)
+    (folder / "accord" / "stage.json").write_text('{"config": {}}')
+    (folder / "README.md").write_text(card)
+    return folder
+
+
+def test_cards_get_the_evaluations_and_keep_their_own_words(tmp_path):
+    marks = f"# mine\n{BEGIN}\n{END}\nwords\n"
+    sft, far = model(tmp_path / "sft", marks), model(tmp_path / "far", marks)
+    plain = model(tmp_path / "plain", "# without marks\n")
+    first = invented_evaluation(tmp_path / "a", ("sft", str(far)), "first")
+    second = invented_evaluation(tmp_path / "b", ("sft", str(plain), "hub:a/b"), "second")
+    update_cards({"sft": sft}, [first, second])
+    card = (sft / "README.md").read_text()
+    assert card.startswith("# mine\n") and card.endswith(f"{END}\nwords\n")
+    assert card.index("`first`") < card.index("`second`") and "| 50.0\u00a0% |" in card
+    assert "`first`" in (far / "README.md").read_text()
+    assert (plain / "README.md").read_text() == "# without marks\n"
+    written = (sft / "README.md").stat().st_mtime_ns
+    update_cards({"sft": sft}, [first, second])
+    assert (sft / "README.md").stat().st_mtime_ns == written
+    update_cards({"sft": sft}, [second])
+    assert "`first`" not in (sft / "README.md").read_text()
+
+
+def test_a_run_writes_what_it_measured_into_its_cards_and_still_stands(evaluated):
+    out = evaluated()
+    mark = json.loads((out / "eval" / "accord" / "stage.json").read_text())["fingerprint"]
+    records = {name: (out / name / "accord" / "stage.json").read_bytes() for name in ("sft", "dpo")}
+    for name in records:
+        (out / name / "README.md").write_text(f"# mine\n{BEGIN}\n{END}\n")
+    evaluation = invented_evaluation(out / "found", ("sft", "dpo"), mark) / "accord"
+    (evaluation / "evaluation.json").replace(out / "eval" / "accord" / "evaluation.json")
+    evaluated()
+    for name, record in records.items():
+        assert f"`{mark}`" in (out / name / "README.md").read_text()
+        assert (out / name / "accord" / "stage.json").read_bytes() == record
 
 
 def test_rerender_draws_the_same_page(evaluated):

@@ -125,3 +125,22 @@ def test_hub_sources_are_named_as_data_sets(tmp_path):
 def test_a_folder_without_a_stage_is_refused(tmp_path):
     with pytest.raises(AccordError, match="no finished stage"):
         model_card(tmp_path)
+
+
+def test_held_out_text_languages_and_notes_stand_in_tables(tmp_path):
+    home = tmp_path / "accord"
+    home.mkdir()
+    stage = {"name": "sft", "kind": "sft", "config": {"data": [], "from": "hub:owner/base"}}
+    kept = {"kept": 12, "dropped": {}, "truncated": {"too long": 2}}
+    rows = {"web": {**kept, "languages": {"ko": 5, "en": 7}, "notes": {"held out": 3}}, "own": kept}
+    heldout = {"web": {"rows": 3, "tokens": 4567, "bytes": 90, "bits_per_byte": 1.25}}
+    for name, value in (("stage", stage), ("rows", rows), ("heldout", heldout)):
+        (home / f"{name}.json").write_text(json.dumps(value))
+    card = model_card(tmp_path)
+    assert "| web | 3 | 4,567 | 1.250 |" in card
+    assert "| web | ko | 5 |\n| web | en | 7 |\n\n- web: 3 held out\n\n## Limit" in card
+    assert "| own | 12 | none | 2 too long |" in card
+    assert front(card)["language"] == ["en", "ko"] and front(card)["base_model"] == "owner/base"
+    assert front(card)["license"] == "unknown" and "Nobody has chosen one yet" in card
+    chosen = model_card(tmp_path, Origin("mit"))
+    assert "\nmit.\n" in chosen and "Nobody has chosen" not in chosen

@@ -1,7 +1,7 @@
 """A run's report and its models' cards, from what the stages left in their folders."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,8 +11,9 @@ from rich.console import Console
 
 from accord.config.recipe import Recipe
 from accord.errors import AccordError
-from accord.pipeline.files import read_json
+from accord.pipeline.files import read_json, write_text
 
+EVALUATION, STAGE = Path("accord/evaluation.json"), Path("accord/stage.json")
 RUN, STUDY = "report.json", "study_report.json"
 PAGES: Mapping[str, str] = {RUN: "accord.report.page", STUDY: "accord.report.study"}
 """File of numbers to the module whose `write(document, folder)` draws them."""
@@ -43,6 +44,32 @@ def publish(source: Source, out: Path, ran: bool, console: Console) -> None:
         document = assemble(source.folders, source.title, recipe, source.command)
         import_module("accord.report.page").write(document, out)
     console.print(f"[bold]report[/]  {out / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def update_cards(folders: Mapping[str, Path], evaluations: Sequence[Path]) -> None:
+    """Write what evaluations found into their policies' cards, between the marks that cards have.
+
+    Nothing else in a card changes, nor any fingerprint; a card without marks stays as it is.
+
+    Args:
+        folders: Name of a policy to its folder; one that is not named here is its own path.
+        evaluations: Folders of evaluate stages, in the order they ran.
+    """
+    cards = import_module("accord.report.card_evaluation")
+    found = [(read_json(e / EVALUATION), read_json(e / STAGE)) for e in evaluations]
+    for name in dict.fromkeys(policy for read, _ in found for policy in read.get("policies", ())):
+        folder = folders.get(name, Path(name).expanduser())
+        card, stage = folder / "README.md", read_json(folder / STAGE)
+        if not stage or not card.is_file():
+            continue
+        texts = [
+            cards.evaluation_text(name, read, stage, record.get("fingerprint", ""))
+            for read, record in found
+            if name in read.get("policies", ())
+        ]
+        before = card.read_text(encoding="utf-8")
+        if (after := cards.with_evaluations(before, texts)) != before:
+            write_text(card, after)
 
 
 def _stands(folders: Mapping[str, Path], out: Path, recipe: Mapping[str, Any]) -> bool:

@@ -45,9 +45,11 @@ def run(
             execute(Task(name, recipe.stages[name], folders[name], folders), setting)
             for name in names
         ]
-        if any(recipe.stages[name].kind == "evaluate" for name in names):
+        evaluations = [folders[name] for name in names if recipe.stages[name].kind == "evaluate"]
+        if evaluations:
             source = publish.Source(folders, recipe.title or recipe.name, recipe, command)
             on_first(lambda: publish.publish(source, out, any(ran), setting.console))
+            on_first(lambda: publish.update_cards(folders, evaluations))
     return out
 
 
@@ -68,6 +70,7 @@ def run_single(config: StageConfig, out: Path, setting: Setting, command: str = 
             folders = {Path(policy).name: Path(policy) for policy in config.inputs()}
             source = publish.Source({**folders, name: out}, name, recipe, command)
             on_first(lambda: publish.publish(source, out, ran, setting.console))
+            on_first(lambda: publish.update_cards({}, [out]))
     return out
 
 

@@ -1,5 +1,6 @@
 """A model card: the README.md of a model folder, from what its stage left in `accord/`."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from accord.config.references import HUB
 from accord.errors import AccordError
 from accord.evaluation.document import read_stage
 from accord.evaluation.findings.rollouts import KINDS
@@ -57,6 +59,8 @@ OWN_METRICS = (
     "rewards/margins",
 )  # fmt: skip
 """Of stages that train on their own completions, whose loss says little."""
+ISO = re.compile("[a-z]{2,3}")
+"""What a code of a language looks like to the hub."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,12 @@ def model_card(folder: Path, origin: Origin | None = None) -> str:
         )
     environment = cards()
     config = stage.get("config", {})
+    origin = origin or _known(config, parts["rows"])
     curves = parts["curves"]
     judges = [m for m in curves if m.startswith("judges/")] if stage["kind"] in KINDS else []
     wanted = [*OWN_METRICS, *judges] if stage["kind"] in KINDS else METRICS
     return environment.get_template("card.md.j2").render(
-        front=_front_matter(stage["kind"], config, origin or Origin()),
+        front=_front_matter(stage["kind"], config, origin),
         stage=stage,
         method=_method(stage["kind"], config),
         start=config.get("from"),
@@ -108,8 +113,39 @@ def model_card(folder: Path, origin: Origin | None = None) -> str:
         critic=(folder / "accord" / "critic").is_dir(),
         metrics={m: curves[m][-1] for m in wanted if curves.get(m)},
         heldout=parts["heldout"] if "accuracy" in parts["heldout"] else None,
+        passages=_passages(parts["heldout"]),
+        evaluated=stage["kind"] != "reward",
         rows=parts["rows"],
+        languages=_counts(parts["rows"], "languages"),
+        held=_counts(parts["rows"], "notes"),
+        license=origin.license,
     )
+
+
+def _known(config: Mapping[str, Any], rows: Mapping[str, Any]) -> Origin:
+    """What a stage's folder says of its origin: the hub's base model, and codes of languages."""
+    start = config.get("from") or ""
+    codes = {name for _, name, _ in _counts(rows, "languages") if ISO.fullmatch(name)}
+    base = start.removeprefix(HUB) if start.startswith(HUB) else ""
+    return Origin(language=sorted(codes), base_model=base)
+
+
+def _counts(rows: Mapping[str, Any], name: str) -> list[tuple[str, str, int]]:
+    """Source, name and number of what the account of rows counts beside them."""
+    return [
+        (source, what, count)
+        for source, counts in rows.items()
+        for what, count in counts.get(name, {}).items()
+    ]
+
+
+def _passages(heldout: Mapping[str, Any]) -> dict[str, Any]:
+    """Held-out figures of running text by source."""
+    return {
+        source: found
+        for source, found in heldout.items()
+        if isinstance(found, dict) and "bits_per_byte" in found
+    }
 
 
 def _method(kind: str, config: Mapping[str, Any]) -> str:
