@@ -26,6 +26,10 @@ Document = Mapping[str, Any]
 MARGIN, SCALE = 8, 1.4
 """Points around a figure, and how much larger than in the page it is."""
 HERE = Path(__file__).resolve().parent
+COORDINATES = re.compile(r'(\s(?:d|points|[xy][12]?|[cr][xy]?|width|height)=")([^"]*)"')
+"""Attributes of an SVG that are places or sizes."""
+DIGITS = re.compile(r"\d*\.\d{2,}")
+"""A number with more digits than anybody sees."""
 
 
 def drawings(document: Document) -> list[Drawing]:
@@ -38,8 +42,9 @@ def drawings(document: Document) -> list[Drawing]:
 
 
 def standalone(svg: str) -> str:
-    """A page's inline SVG as a file: light colours in place of variables, on paper."""
+    """A page's inline SVG as a file: light colours for variables, on paper, places to a tenth."""
     css = (files("accord.report") / "templates" / "report.css").read_text(encoding="utf-8")
+    svg = COORDINATES.sub(lambda found: found[1] + DIGITS.sub(_rounded, found[2]) + '"', svg)
     light = dict(re.findall(r"(--[a-z0-9-]+):\s*(#[0-9a-f]+)", css.partition("@media")[0]))
     body = re.sub(r"var\((--[a-z0-9-]+)\)", lambda found: light[found[1]], svg)
     [box] = re.findall(r'viewBox="([^"]+)"', body)
@@ -55,6 +60,11 @@ def standalone(svg: str) -> str:
     )
     head, _, rest = body.partition(">")
     return f"{head}>\n{paper}{rest}\n"
+
+
+def _rounded(found: re.Match[str]) -> str:
+    """A length in points to a tenth, without the zeros that say nothing."""
+    return f"{float(found[0]):.1f}".removesuffix(".0")
 
 
 def parts(document: Document, shown: Sequence[Drawing], where: str) -> dict[str, str]:

@@ -40,6 +40,30 @@ def test_every_figure_is_a_file_that_stands_alone(written):
         assert float(root.get("width")) > 300 and not re.search(r"#00000\d", text)
 
 
+PLACES = re.compile(r'\s(?:d|x|y|x1|y1|cx|cy|r|width|height|points)="([^"]*)"')
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+def test_places_are_given_to_a_tenth_and_are_where_they_were(document):
+    drawing = max(SCRIPT["drawings"](document), key=lambda drawing: len(drawing.svg))
+    # the size in the first line and the paper are the file's own
+    written = SCRIPT["standalone"](drawing.svg).split("fill=", 1)[1]
+    here = [n for found in PLACES.findall(written) for n in NUMBER.findall(found)]
+    there = [n for found in PLACES.findall(drawing.svg) for n in NUMBER.findall(found)]
+    assert len(here) == len(there) > 100
+    assert all(len(number.partition(".")[2]) <= 1 for number in here)
+    assert max(abs(float(a) - float(b)) for a, b in zip(here, there, strict=True)) < 0.0501
+    assert len(written) < len(drawing.svg)
+
+
+def test_names_colours_and_words_keep_their_digits():
+    svg = '<svg viewBox="0 0 10.25 5" a="1.234"><path id="d1.234" d="M 1.96 -0.04"/><text x="2.55"'
+    written = SCRIPT["standalone"](svg + ' style="width: 1.25px">p = 0.0425</text></svg>')
+    for kept in ('id="d1.234"', 'a="1.234"', "p = 0.0425", "width: 1.25px", "26.25"):
+        assert kept in written
+    assert 'd="M 2 -0"' in written and re.search('x="2.[56]"', written)
+
+
 def test_every_figure_is_named_in_the_tables(written):
     named = set(re.findall(r"\]\(\./([^)]+)\)", (written / "img" / "tables.md").read_text()))
     assert named == {figure.name for figure in (written / "img").glob("*.svg")}
