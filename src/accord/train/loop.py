@@ -12,17 +12,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from torch import Tensor, nn
 
-from accord.checkpoint.background import SAVERS
-from accord.checkpoint.store import Store
 from accord.config.train import TrainConfig
 from accord.train.blocks import block_matrices, find_blocks, wrapped
+from accord.train.checkpoints import Checkpoints
 from accord.train.due import due
 from accord.train.interrupt import Interrupted, stop_request
 from accord.train.memory import keep_freed_memory
@@ -44,14 +42,7 @@ from accord.train.optim import Optimizer
 from accord.train.parallel import current_ranks
 from accord.train.precision import DTYPES, Weights
 from accord.train.result import TrainResult, Unit
-from accord.train.resume import (
-    Cursor,
-    load_state,
-    pack_state,
-    refuse_other_run,
-    run_identity,
-    under,
-)
+from accord.train.resume import Cursor, run_identity
 from accord.train.routing import RouterLosses
 from accord.train.schedule import factor
 from accord.train.shows import Show, Watcher, open_shows, watching
@@ -118,12 +109,18 @@ class Trainer:
         self._steps_per_epoch = steps_per_epoch or (
             source.steps / config.epochs if config.epochs else None
         )
-        self._identity = run_identity(config, source.steps, fingerprint)
-        self._store = Store(
-            folder / "accord" / "checkpoints", config.keep_last, self._warn, config.keep_steps
-        )
-        self._saver = SAVERS[config.async_save](self._store)
         self._log = RunLog(folder / "accord" / "metrics.jsonl")
+        self._checkpoints = Checkpoints(
+            folder / "accord" / "checkpoints",
+            config,
+            run_identity(config, source.steps, fingerprint),
+            self._weights,
+            self._optimizer,
+            self._collector,
+            self._log,
+            ranks,
+            self._warn,
+        )
         self._cursor, self._window = Cursor(), Window()
 
     def fit(self) -> TrainResult:
@@ -135,10 +132,10 @@ class Trainer:
             Interrupted: SIGTERM or Ctrl-C; a checkpoint of the last finished step is saved.
         """
         began = time.monotonic()
-        resumed = self._resume()
-        cursor, steps = self._cursor, self._source.steps
+        self._cursor = cursor = self._checkpoints.restore() or Cursor()
+        resumed, steps = cursor.step or None, self._source.steps
         with ExitStack() as stack:
-            stack.callback(self._saver.join)
+            stack.callback(self._checkpoints.join)
             stop = stack.enter_context(stop_request())
             stack.enter_context(wrapped(self._blocks, self._config, self._warn))
             shows = self._open_shows(stack) if self._ranks.rank == 0 else []
@@ -174,33 +171,6 @@ class Trainer:
             shows.append(watching(self._watch, self._log, self._warn))
         return shows
 
-    def _resume(self) -> int | None:
-        """Load the newest good checkpoint, cut the log back to it, and return its step."""
-        if not self._config.resume:
-            self._ranks.on_first(self._store.clear)
-        step = self._ranks.on_first(self._newest)
-        if step is not None:
-            checkpoint = self._store.at(step)
-            refuse_other_run(checkpoint.meta["run"], self._identity, checkpoint.folder)
-            tensors = checkpoint.tensors()
-            load_state(tensors, self._weights, self._optimizer)
-            if self._collector is not None:
-                self._collector.load(under("collector/", tensors))
-            self._cursor = Cursor(**checkpoint.meta["cursor"])
-        self._ranks.on_first(lambda: self._prepare_folder(step or 0))
-        return step
-
-    def _newest(self) -> int | None:
-        self._store.clean()
-        checkpoint = self._store.latest()
-        return checkpoint.step if checkpoint else None
-
-    def _prepare_folder(self, step: int) -> None:
-        self._log.cut(step)
-        # Weights, two moments, and the final weights beside them.
-        size = 4 * sum(shape.numel() for shape in self._weights.shapes.values())
-        self._store.check_space(4 * size)
-
     def _take_step(self, stop: Callable[[], bool], shows: Sequence[Show]) -> bool:
         """One step with what follows it (evaluation, log, checkpoint); true if asked to stop."""
         cursor, total = self._cursor, self._source.steps
@@ -215,9 +185,9 @@ class Trainer:
             if self._ranks.rank == 0:
                 self._log.append(line)
         if calls.saves or stopped:
-            self._save()
+            self._checkpoints.save(cursor)
         if cursor.step == total or stopped:
-            self._ranks.on_first(self._saver.wait)
+            self._checkpoints.wait()
         for show in shows:
             show(cursor.step, line)
         return stopped
@@ -290,19 +260,6 @@ class Trainer:
         return {f"eval_{name}": value for name, value in found.items()} | {
             "eval_runtime": time.monotonic() - began
         }
-
-    def _save(self) -> None:
-        tensors = pack_state(self._weights, self._optimizer)
-        if self._collector is not None:
-            held = self._collector.state()
-            tensors |= {f"collector/{name}": tensor for name, tensor in held.items()}
-        meta = {"cursor": asdict(self._cursor), "run": self._identity}
-
-        def write() -> None:
-            self._log.sync()
-            self._saver.save(self._cursor.step, tensors, meta)
-
-        self._ranks.on_first(write)
 
     def _warn(self, line: str) -> None:
         self._console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
