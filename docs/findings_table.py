@@ -80,7 +80,8 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
     ),
     "loss_saturated": (
         f"loss below {stability.LOSS_LOW:g} and more than {_percent(stability.RIGHT_HIGH)} right "
-        "over the last fifth",
+        f"over the last fifth, with more than {_percent(stability.SPENT)} of the learning rates' "
+        "sum spent since",
         "stop earlier, harder pairs, raise beta or label_smoothing",
     ),
     "overfitting": (
@@ -108,7 +109,8 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
         "rejected responses as fluent and as long as the chosen ones",
     ),
     "groups_without_spread": (
-        f"more than {_percent(rollouts.ALIKE_HIGH)} of the groups with one reward",
+        f"more than {_percent(rollouts.ALIKE_HIGH)} of the groups with one reward (no fault where "
+        "the reward rose and completions still differ: the task is solved)",
         "other prompts, higher temperature, larger groups, dynamic_sampling",
     ),
     "rollouts_repeat": (
@@ -173,7 +175,8 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
         "missing_end_penalty, more weight for SFT, `loss: sigmoid_norm`",
     ),
     "diversity_fell": (
-        f"distinct-2 {_percent(policies.DIVERSITY_FALL)} below the reference's",
+        f"distinct-2 {_percent(policies.DIVERSITY_FALL)} below the reference's, and by more than "
+        f"{policies.SURE:g} standard errors",
         "raise beta or kl_coef, fewer steps",
     ),
     "collapse": (

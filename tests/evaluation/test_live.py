@@ -198,7 +198,7 @@ PLANTED: list[tuple[str, str, Fault, tuple[int, int], dict[str, Any]]] = [
     ("loss_did_not_fall", "sft", standing, LATE, {"lr": 1e-9}),
     ("wrong_reference", "preference", shifted, FIRST, {}),
     ("wrong_reference", "grpo", always(objective__kl=9.0), FIRST, {}),
-    ("groups_without_spread", "grpo", toward(frac_reward_zero_std=0.95), OUT, {}),
+    ("groups_without_spread", "grpo", toward(frac_reward_zero_std=0.95, unique=0.3), OUT, {}),
     ("entropy_lost", "grpo", toward(entropy=0.05), OUT, {}),
     ("entropy_lost", "ppo", toward(policy__entropy_avg=0.05), OUT, {}),
     ("kl_runaway", "ppo", toward(objective__kl=60.0), OUT, {}),

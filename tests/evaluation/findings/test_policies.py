@@ -58,6 +58,14 @@ def test_small_changes_are_no_finding(changes):
     assert {f["severity"] for f in findings(document(**changes))} == {"info"}
 
 
+@pytest.mark.parametrize(("prompts", "fell"), [(16, False), (256, True)])
+def test_bigrams_of_few_completions_may_differ_by_chance(prompts, fell):
+    """.50 and .60 of 16 × 19 bigrams differ by less than 2.6 standard errors, of 256 × 19 not."""
+    doc = document(distinct_2=0.50)
+    doc["protocol"] |= {"prompts": prompts, "samples_per_prompt": 1}
+    assert ("diversity_fell" in named(findings(doc))) is fell
+
+
 def test_a_reference_without_variety_is_not_the_policys_fault():
     doc = document(unique=0.7)
     doc["policies"]["sft"]["statistics"]["unique"] = 0.7

@@ -111,8 +111,17 @@ def test_an_evaluated_kl_overrules_a_still_looking_roll_out():
 
 @pytest.mark.parametrize(("end", "severity"), [(0.3, None), (0.6, "warning"), (0.9, "problem")])
 def test_groups_without_spread(end, severity):
-    found = named(findings(policy_stage("grpo", frac_reward_zero_std=(0.0, end, end))))
+    doc = policy_stage("grpo", frac_reward_zero_std=(0.0, end, end), reward=(0.5, 0.5))
+    found = named(findings(doc))
     assert found.get("groups_without_spread", {}).get("severity") == severity
+
+
+@pytest.mark.parametrize(("unique", "severity"), [(0.95, "info"), (0.3, "problem")])
+def test_groups_are_alike_where_the_task_is_solved(unique, severity):
+    """Rewards that rose to one value: no fault while the completions differ."""
+    solved = {"frac_reward_zero_std": (0.0, 0.9, 0.9), "reward": (0.1, 0.9, 1.0)}
+    found = named(findings(policy_stage("grpo", unique=(1.0, unique, unique), **solved)))
+    assert found["groups_without_spread"]["severity"] == severity
 
 
 def test_length_drift_tells_the_correlation():

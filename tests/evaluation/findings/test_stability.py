@@ -1,5 +1,7 @@
 """The loss of stages trained on given rows, and since when it is what it is."""
 
+import math
+
 import pytest
 from planted import course, named, policy_stage
 
@@ -92,6 +94,20 @@ def test_a_loss_that_is_used_up(kind, right):
     assert 25 <= found["evidence"]["steps"][0] <= 35
     wrong = course(0.5, 0.9, 0.9, noise=0.0)
     assert "loss_saturated" not in trained(kind, loss=low, **{right: wrong})
+
+
+def test_a_loss_that_comes_down_with_its_schedule_is_not_used_up():
+    low = [[s, 0.7 if s <= 48 else 0.01] for s in range(1, 61)]
+    right = [[s, 0.8 if s <= 48 else 1.0] for s in range(1, 61)]
+    flat = [[s, 1e-4] for s in range(1, 61)]
+    cosine = [[s, 1e-4 * (1 + math.cos(math.pi * s / 60)) / 2] for s in range(1, 61)]
+    found = trained("reward", loss=low, accuracy=right, learning_rate=flat)["loss_saturated"]
+    assert found["evidence"]["spent"] == pytest.approx(0.2, abs=0.05)
+    assert "loss_saturated" not in trained("reward", loss=low, accuracy=right, learning_rate=cosine)
+    # half of the steps, and a fifth of what the schedule had to give
+    early = [[s, 0.7 if s <= 30 else 0.01] for s in range(1, 61)]
+    kept = [[s, 0.8 if s <= 30 else 1.0] for s in range(1, 61)]
+    assert "loss_saturated" in trained("reward", loss=early, accuracy=kept, learning_rate=cosine)
 
 
 def test_since_when_by_hand():

@@ -20,7 +20,7 @@ SHORTER = 0.40
 ENDED_FALL = 0.05
 """Fall of the share of completions that end by themselves."""
 SURE = 2.6
-"""Standard errors that such a fall must exceed (1 in 100 by chance)."""
+"""Standard errors that a fall of a share must exceed too (1 in 100 by chance)."""
 DIVERSITY_FALL, DIVERSITY_LOSS = 0.15, 0.30
 """Relative fall of distinct-2: warning, problem."""
 UNIQUE_LOW, UNIQUE_LOST = 0.80, 0.50
@@ -91,7 +91,8 @@ def ending(document: Document) -> Iterator[Finding]:
         evidence = {"policy": policy, "ended": ours["ended"], "reference": theirs["ended"]}
         shares = f"{ours['ended']:.0%} of completions end by themselves, {theirs['ended']:.0%}"
         fall = theirs["ended"] - ours["ended"]
-        if fall > max(ENDED_FALL, SURE * _error(document, ours["ended"], theirs["ended"])):
+        error = _error(ours["ended"], theirs["ended"], _drawn(document))
+        if fall > max(ENDED_FALL, SURE * error):
             yield Finding(
                 "rambling",
                 "warning",
@@ -105,12 +106,16 @@ def ending(document: Document) -> Iterator[Finding]:
             )
 
 
-def _error(document: Document, one: float, other: float) -> float:
-    """Standard error of the difference of two shares of as many completions as were drawn."""
-    protocol = document.get("protocol", {})
-    drawn = protocol.get("prompts", 0) * protocol.get("samples_per_prompt", 1)
+def _error(one: float, other: float, drawn: float) -> float:
+    """Standard error of the difference of two shares of as many draws each."""
     share = (one + other) / 2.0
-    return math.sqrt(2.0 * share * (1.0 - share) / drawn) if drawn else 0.0
+    return math.sqrt(2.0 * share * (1.0 - share) / drawn) if drawn > 0 else 0.0
+
+
+def _drawn(document: Document) -> int:
+    """Completions that the evaluation drew of each policy."""
+    protocol = document.get("protocol", {})
+    return protocol.get("prompts", 0) * protocol.get("samples_per_prompt", 1)
 
 
 def endless(document: Document) -> Iterator[Finding]:
@@ -133,13 +138,14 @@ def diversity(document: Document) -> Iterator[Finding]:
     """Distinct bigrams became fewer."""
     for policy, ours, theirs in against_reference(document):
         now, before = ours["distinct_2"], theirs["distinct_2"]
-        fall = 1.0 - now / before if before else 0.0
+        bigrams = _drawn(document) * (min(ours["length"], theirs["length"]) - 1.0)
+        chance = SURE * _error(now, before, bigrams)
         evidence = {"policy": policy, "distinct_2": now, "reference": before}
         numbers = f"distinct-2 {plain(now)}, {plain(before)} in the reference"
-        if fall > DIVERSITY_FALL:
+        if before - now > max(DIVERSITY_FALL * before, chance):
             yield Finding(
                 "diversity_fell",
-                "problem" if fall > DIVERSITY_LOSS else "warning",
+                "problem" if before - now > DIVERSITY_LOSS * before else "warning",
                 f"{policy} repeats itself more: {numbers}.",
                 evidence,
                 f"{SOFTER[kind_of(document, policy)]}, or train for fewer steps",

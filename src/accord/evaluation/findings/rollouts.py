@@ -28,8 +28,7 @@ from accord.evaluation.findings.trends import FEWEST, Trend, correlation, trend
 
 KINDS = ("ppo", "grpo", "online")
 JUDGE, MEAN = "judges/", "/mean"
-SIZES = ("length",)
-"""Judges that measure no quality."""
+SIZES = ("length",)  # judges that measure no quality
 NO_QUALITY = (*SIZES, "fluency", "distinct_2")
 """Scorers that measure none either: a policy is meant to leave its reference."""
 HINT, HINT_SPREAD = 2.0, 0.25
@@ -43,10 +42,8 @@ ALIKE_HIGH, ALIKE_MOST = 0.50, 0.80
 """Share of groups whose rewards are all equal: warning, problem."""
 LENGTH_MOVED = 0.30
 """Relative change of the mean length worth a warning while the reward rises."""
-CUT_HIGH, CUT_MOST = 0.30, 0.70
-"""Share of completions that were cut off: warning, problem."""
-NEVER_ENDS = 0.98
-"""Share of all completions of a run that were cut off."""
+CUT_HIGH, CUT_MOST, NEVER_ENDS = 0.30, 0.70, 0.98
+"""Share of completions that were cut off: warning, problem; over a whole run: it has no end."""
 
 
 def reward_name(curves: Curves) -> str:
@@ -205,9 +202,10 @@ def spread(document: Document) -> Iterator[Finding]:
     for stage, _, curves in stages_of(document, ("grpo", "online")):
         alike = last(curves, "frac_reward_zero_std")
         if alike is not None and alike > ALIKE_HIGH:
+            grave = "problem" if alike > ALIKE_MOST else "warning"
             yield Finding(
                 "groups_without_spread",
-                "problem" if alike > ALIKE_MOST else "warning",
+                "info" if _solved(curves) else grave,
                 f"{stage}: in {alike:.0%} of the last groups all completions had the same reward; "
                 "such a group gives no gradient.",
                 {
@@ -219,6 +217,12 @@ def spread(document: Document) -> Iterator[Finding]:
                 "use prompts that are neither always nor never answered well, sample at a higher "
                 "temperature or in larger groups, or set dynamic_sampling",
             )
+
+
+def _solved(curves: Curves) -> bool:
+    """Whether rewards are alike because they rose, while completions still differ."""
+    course, unique = trend(curves.get(reward_name(curves), [])), last(curves, "unique")
+    return course is not None and course.rose() and unique is not None and unique > UNIQUE_LOW
 
 
 def length(document: Document) -> Iterator[Finding]:

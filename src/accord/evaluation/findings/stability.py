@@ -43,6 +43,9 @@ DIVERGED, TURNED = 1.5, 1.2
 """Times the first loss, or times the lowest part of the curve, at which a loss has diverged."""
 LOSS_LOW, RIGHT_HIGH = 0.02, 0.99
 """Loss and accuracy beyond which pairs give hardly any gradient."""
+SPENT = 0.1
+"""Share of a run's learning (of the sum of its learning rates) that must have gone into such pairs:
+where a schedule has come down to 0, as it should with the loss, nothing is wasted."""
 FELL_LITTLE = 0.01
 """Relative fall of the loss that a run must surely have missed to have learned nothing."""
 
@@ -54,19 +57,12 @@ def spikes(document: Document) -> Iterator[Finding]:
         found = [(int(points[i][0]), points[i][1]) for i in _spikes(points)]
         if found:
             step, height = max(found, key=lambda spike: spike[1])
-            yield Finding(
-                "loss_spikes",
-                "warning",
+            yield _spiked(
+                stage,
+                found,
                 f"{stage}'s loss has {len(found)} spike{'s' * (len(found) > 1)} more than "
                 f"{plain(SPIKE, 0)} robust standard deviations above its neighbours; the highest "
                 f"is {plain(height, 3)} at step {step:,}.",
-                {
-                    "stage": stage,
-                    "steps": [found[0][0], found[-1][0]],
-                    "spikes": [at for at, _ in found][:20],
-                    "highest": height,
-                    "step": step,
-                },
                 "lower lr, warm up longer, set max_grad_norm, or look at the rows of these steps",
             )
 
@@ -81,21 +77,26 @@ def torn(document: Document) -> Iterator[Finding]:
         found = [(int(points[i][0]), points[i][1]) for i in _spikes(points, TORN, MANY)]
         if found:
             step, height = max(found, key=lambda spike: spike[1])
-            yield Finding(
-                "loss_spikes",
-                "warning",
+            yield _spiked(
+                stage,
+                found,
                 f"{stage} has {len(found)} update{'s' * (len(found) > 1)} unlike all others: half "
                 f"its mean squared log-ratio was {plain(height, 3)} at step {step:,}, more than "
                 f"{plain(MANY, 0)} times its neighbours'.",
-                {
-                    "stage": stage,
-                    "steps": [found[0][0], found[-1][0]],
-                    "spikes": [at for at, _ in found][:20],
-                    "highest": height,
-                    "step": step,
-                },
                 "lower lr, set max_grad_norm or kl_stop, or look at the roll-outs of these steps",
             )
+
+
+def _spiked(stage: str, found: Sequence[tuple[int, float]], sentence: str, remedy: str) -> Finding:
+    step, height = max(found, key=lambda spike: spike[1])
+    evidence = {
+        "stage": stage,
+        "steps": [found[0][0], found[-1][0]],
+        "spikes": [at for at, _ in found][:20],
+        "highest": height,
+        "step": step,
+    }
+    return Finding("loss_spikes", "warning", sentence, evidence, remedy)
 
 
 def _spikes(
@@ -173,7 +174,11 @@ def saturation(document: Document) -> Iterator[Finding]:
         if len(loss) < long or len(right) < long:
             continue
         low, share = mean(loss[-long:]), mean(right[-long:])
-        if low < LOSS_LOW and share > RIGHT_HIGH:
+        if not (low < LOSS_LOW and share > RIGHT_HIGH):
+            continue
+        since = below(loss, LOSS_LOW)
+        spent = _spent(curves, min([*since, loss[-long][0]]))
+        if spent > SPENT:
             yield Finding(
                 "loss_saturated",
                 "warning",
@@ -181,7 +186,8 @@ def saturation(document: Document) -> Iterator[Finding]:
                 f"{long} logged steps; what is left gives hardly any gradient.",
                 {
                     "stage": stage,
-                    "steps": below(loss, LOSS_LOW),
+                    "steps": since,
+                    "spent": spent,
                     "loss": low,
                     "accuracy": share,
                     "beta": config.get("beta"),
@@ -190,6 +196,13 @@ def saturation(document: Document) -> Iterator[Finding]:
                 if kind in PAIRED
                 else "stop earlier, train for fewer epochs, or on more rows",
             )
+
+
+def _spent(curves: Curves, since: float) -> float:
+    """Share of the learning rates' sum from a step on; of the steps, where no rate is logged."""
+    rates = curves.get("learning_rate") or [(step, 1.0) for step, _ in curves["loss"]]
+    whole = sum(rate for _, rate in rates)
+    return sum(rate for step, rate in rates if step >= since) / whole if whole else 0.0
 
 
 def standstill(document: Document) -> Iterator[Finding]:
