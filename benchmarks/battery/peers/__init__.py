@@ -1,0 +1,1 @@
+"""What TRL and transformers answer where the battery asks Accord the same."""

@@ -1,0 +1,35 @@
+"""Which row of the battery each of the peer's cases answers to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from battery.peers import hostile, interrupted, malformed, numbers, serving, stored, texts
+from battery.row import Outcome, Size
+
+MOST = Size(kills=20, flips=40)
+"""A peer's answers repeat themselves soon; a longer run adds hours and no other finding."""
+
+PEERS: Mapping[str, Callable[[Path, Size], Outcome]] = {
+    "kills": interrupted.kills,
+    "resume": interrupted.resume,
+    "signals": interrupted.signals,
+    "disk": stored.disk,
+    "damage": stored.damage,
+    "nonfinite": numbers.nonfinite,
+    "accumulation": numbers.accumulation,
+    "data": malformed.data,
+    "overlap": malformed.overlap,
+    "hostile": hostile.files,
+    "templates": texts.templates,
+    "controls": texts.controls,
+    "bombs": texts.bombs,
+    "http": serving.fuzz,
+    "limits": serving.limits,
+    "auth": serving.auth,
+}
+
+
+def bounded(size: Size) -> Size:
+    """The sizes of a run, `MOST` at most."""
+    return replace(size, kills=min(size.kills, MOST.kills), flips=min(size.flips, MOST.flips))
