@@ -122,7 +122,8 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
         "raise beta, kl_coef or entropy_coef, or stop earlier",
     ),
     "critic_explains_nothing": (
-        "explained variance of the returns not above 0 at the end, and not rising to it",
+        "explained variance of the returns not above 0 at the end, and neither it nor the "
+        "value loss gets better any more",
         "critic_from, raise vf_coef, more steps",
     ),
     "kl_runaway": (

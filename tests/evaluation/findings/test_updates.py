@@ -1,7 +1,7 @@
 """What the updates of a policy stage did: each failure planted, and absent from healthy runs."""
 
 import pytest
-from planted import document, named, policy_stage
+from planted import STEPS, course, document, named, policy_stage
 
 from accord.evaluation.findings import findings
 
@@ -84,3 +84,13 @@ def test_a_critic_on_its_way_up_is_left_in_peace():
     assert "critic_explains_nothing" in named(
         findings(policy_stage("ppo", critic__vf_explained_var=(-0.05, -0.05)))
     )
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"), [((0.26, 0.22, 0.19), False), ((0.26, 0.19, 0.19), True)]
+)
+def test_a_critic_whose_loss_still_falls_is_left_in_peace(losses, said):
+    doc = policy_stage("ppo", critic__vf_explained_var=(0.0, 0.0))
+    still = {"critic/vf_explained_var": [[s, 0.0] for s in range(1, STEPS + 1)]}
+    doc["curves"]["ppo"] |= still | {"loss/value_avg": course(*losses, noise=0.005)}
+    assert ("critic_explains_nothing" in named(findings(doc))) is said

@@ -146,7 +146,10 @@ def critic(document: Document) -> Iterator[Finding]:
     """A value function that predicts returns no better than their mean."""
     for stage, _, curves in stages_of(document, ["ppo"]):
         course = trend(curves.get("critic/vf_explained_var", []))
-        if course is not None and course.means[-1] <= 0 and not _comes_up(course):
+        loss = trend(curves.get("loss/value_avg", []))
+        learns = loss is not None and loss.fell(len(loss.means) // 2)
+        # one that still learns the level of returns comes to their differences after it
+        if course is not None and course.means[-1] <= 0 and not (learns or _comes_up(course)):
             yield Finding(
                 "critic_explains_nothing",
                 "warning",
