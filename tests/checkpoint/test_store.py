@@ -264,11 +264,26 @@ def test_a_disk_that_fills_up_while_writing_leaves_the_last_good(
     assert latest is not None and latest.step == 1
 
 
+def test_whatever_else_keeps_a_checkpoint_from_being_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = filled(tmp_path, 1)
+
+    def broken(*arguments: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(AccordError, match="could not be written: .*Input/output error"):
+            store.save(2, tensors(2), {})
+    assert names(tmp_path) == {"step-1"}
+
+
 def test_safetensors_says_full_in_words() -> None:
     """Its words on a full tmpfs, as safetensors has them."""
     said = "Error while serializing: I/O error: No space left on device (os error 28)"
-    assert module._is_full(module.SafetensorError(said))
-    assert not module._is_full(module.SafetensorError("header too large"))
+    assert module.is_full(module.SafetensorError(said))
+    assert not module.is_full(module.SafetensorError("header too large"))
 
 
 def test_nothing_but_safetensors_and_json_is_written(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ class Store:
         Checkpoints of later steps go too: a run that saves step N again has left them behind.
 
         Raises:
-            AccordError: The disk has too little room; the last good checkpoint is untouched.
+            AccordError: The disk has too little room or cannot be written to; the last good
+                checkpoint is untouched.
         """
         needed = sum(t.numel() * t.element_size() for t in tensors.values())
         self.check_space(needed)
@@ -85,9 +86,7 @@ class Store:
             self._write(fresh, step, tensors, meta)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(fresh, ignore_errors=True)
-            if not _is_full(error):
-                raise
-            raise self._full(needed) from error
+            raise (self._full(needed) if is_full(error) else self._unwritten(error)) from error
         if target.exists():
             # Same step, saved before: the name has to be free for the new one.
             target.rename(self.folder / f"{_TEMPORARY}old-{target.name}")
@@ -137,6 +136,13 @@ class Store:
             f"{needed + _HEADER_BYTES:,} needed",
             str(self.folder),
             "free some space and run it again: it goes on from the last good checkpoint",
+        )
+
+    def _unwritten(self, error: Exception) -> AccordError:
+        return AccordError(
+            f"a checkpoint could not be written: {error}",
+            str(self.folder),
+            "mend that and run it again: it goes on from the last good checkpoint",
         )
 
     def _steps(self) -> list[int]:
@@ -213,7 +219,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
+    """Whether an error of the system or of safetensors says that the disk is full."""
     # safetensors words the system's error; its number is only in the text.
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -9,7 +9,7 @@ from accord.config.stages import StageConfig
 from accord.pipeline import graph, publish
 from accord.pipeline.execute import Setting, Task, execute, on_first
 from accord.pipeline.lock import locked
-from accord.pipeline.space import check_space
+from accord.pipeline.space import check_space, full_disk_told
 
 RUNS = Path("runs")
 """Where runs go that are given no folder."""
@@ -39,7 +39,7 @@ def run(
     setting = setting or Setting(recipe.seed)
     names = graph.plan(recipe, stage)
     folders = {name: out / name for name in names}
-    with _alone(out / ".lock"):
+    with _alone(out / ".lock"), full_disk_told(recipe.stages, folders, out):
         on_first(lambda: check_space(recipe.stages, folders, out))
         ran = [
             execute(Task(name, recipe.stages[name], folders[name], folders), setting)
@@ -61,8 +61,9 @@ def run_single(config: StageConfig, out: Path, setting: Setting, command: str = 
             raises.
     """
     name = config.kind
-    with _alone(out / "accord" / "lock"):
-        on_first(lambda: check_space({name: config}, {name: out}, out))
+    stages, own = {name: config}, {name: out}
+    with _alone(out / "accord" / "lock"), full_disk_told(stages, own, out):
+        on_first(lambda: check_space(stages, own, out))
         ran = execute(Task(name, config, out), setting)
         if config.kind == "evaluate":
             recipe = Recipe(name=name, seed=setting.seed, stages={name: config})

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -34,15 +35,42 @@ def check_space(stages: Mapping[str, StageConfig], folders: Mapping[str, Path], 
         AccordError: With free and needed bytes.
     """
     missing = sum(_missing(name, stages, folders[name]) for name in folders)
+    if _free(out) < missing:
+        raise _too_little("too little disk space for this run", missing, out)
+
+
+@contextmanager
+def full_disk_told(
+    stages: Mapping[str, StageConfig], folders: Mapping[str, Path], out: Path
+) -> Iterator[None]:
+    """Say what is free and what is needed where the disk fills up while the stages run.
+
+    Raises:
+        AccordError: In place of the system's error.
+    """
+    try:
+        yield
+    except AccordError:
+        raise
+    except Exception as error:
+        if not import_module("accord.checkpoint.store").is_full(error):
+            raise
+        missing = sum(_missing(name, stages, folders[name]) for name in folders)
+        raise _too_little("the disk is full", missing, out) from error
+
+
+def _free(out: Path) -> int:
     place = next(path for path in (out, *out.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
-    if free < missing:
-        raise AccordError(
-            f"too little disk space for this run: {free:,} bytes free, "
-            f"about {missing:,} needed for checkpoints and results",
-            str(out),
-            "free some space, lower keep_last or keep_steps, or give another folder with --out",
-        )
+    return shutil.disk_usage(place).free
+
+
+def _too_little(what: str, missing: int, out: Path) -> AccordError:
+    return AccordError(
+        f"{what}: {_free(out):,} bytes free, about {missing:,} needed for checkpoints and results",
+        str(out),
+        "free some space, lower keep_last or keep_steps, or give another folder with --out; "
+        "run again, it goes on where it was",
+    )
 
 
 def _missing(name: str, stages: Mapping[str, StageConfig], folder: Path) -> int:

@@ -1,0 +1,357 @@
+"""Checkpoints that are damaged, that do not fit the disk, and that have had their day."""
+
+import errno
+import os
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from battery.row import Outcome, Row, Size
+
+FILES = ("tensors.safetensors", "meta.json", "manifest.json")
+
+
+def tensors(step: int) -> dict[str, Any]:
+    """A state as a run has it: weights, moments, a counter, a roll-out in half precision."""
+    import torch
+
+    return {
+        "weights/a": torch.full((16, 12), float(step)),
+        "optimizer/a/exp_avg": torch.full((16, 12), step / 7),
+        "optimizer/a/step": torch.tensor(float(step)),
+        "collector/ids": torch.arange(40),
+        "collector/half": torch.arange(9, dtype=torch.bfloat16),
+    }
+
+
+def meta(step: int) -> dict[str, Any]:
+    """What is saved beside it."""
+    return {"cursor": {"step": step, "num_tokens": 10 * step}}
+
+
+def filled(folder: Path, *steps: int, keep: int = 9) -> tuple[Any, list[str]]:
+    """A store with these steps, and the list that its warnings go to."""
+    from accord.checkpoint.store import Store
+
+    said: list[str] = []
+    store = Store(folder, keep, said.append)
+    for step in steps:
+        store.save(step, tensors(step), meta(step))
+    return store, said
+
+
+# --- damaged files ---------------------------------------------------------------------------
+
+
+def lengths(size: int) -> list[int]:
+    """Lengths to cut a file to: every one of a short file, every class of a long one."""
+    if size <= 600:
+        return list(range(size))
+    near = [1 << power for power in range(size.bit_length())]
+    found = {0, *near, *(n - 1 for n in near), *(n + 1 for n in near)}
+    found |= {size - n for n in near} | {size * part // 16 for part in range(16)}
+    return sorted(n for n in found if 0 <= n < size)
+
+
+def fault(folder: Path, name: str, content: bytes | None) -> str | None:
+    """What is wrong with the answer to one damaged file of the newest of two checkpoints."""
+    path = folder / "step-2" / name
+    whole = path.read_bytes()
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    store, said = filled(folder)
+    try:
+        latest = store.latest()
+    finally:
+        path.write_bytes(whole)
+    if latest is None or latest.step != 1:
+        return "the damaged one was taken" if latest else "the good one before was not taken"
+    if len(said) != 1 or "step-2 is damaged" not in said[0]:
+        return f"said {said}"
+    # a changed hash in the manifest reads as a changed file
+    if name not in said[0] and not (name == "manifest.json" and any(f in said[0] for f in FILES)):
+        return f"another file was named: {said[0]}"
+    return None
+
+
+def cuts(folder: Path) -> Iterator[tuple[str, str, bytes | None]]:
+    """Every truncation of every file, and other whole-file damage: file, what was done, content."""
+    for name in FILES:
+        whole = (folder / "step-2" / name).read_bytes()
+        for length in lengths(len(whole)):
+            yield name, f"cut to {length} of {len(whole)}", whole[:length]
+        yield name, "removed", None
+        yield name, "a byte more", whole + b"\0"
+        yield name, "all zeros", bytes(len(whole))
+        yield name, "of the step before", (folder / "step-1" / name).read_bytes()
+
+
+def flips(folder: Path, count: int, seed: int) -> Iterator[tuple[str, str, bytes | None]]:
+    """Random bits flipped, one at a time, in files drawn alike however long they are."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        name = draw.choice(FILES)
+        content = bytearray((folder / "step-2" / name).read_bytes())
+        place, bit = draw.randrange(len(content)), draw.randrange(8)
+        content[place] ^= 1 << bit
+        yield name, f"bit {bit} of byte {place}", bytes(content)
+
+
+def found(folder: Path, cases: Iterator[tuple[str, str, bytes | None]]) -> tuple[int, list[str]]:
+    """How many cases there were, and those that were not answered as they must be."""
+    tried, missed = 0, []
+    for name, done, content in cases:
+        tried += 1
+        wrong = fault(folder, name, content)
+        if wrong is not None:
+            missed.append(f"{name}, {done}: {wrong}")
+    return tried, missed
+
+
+def damage(folder: Path, size: Size) -> Outcome:
+    """Truncations and flipped bits of a checkpoint; then a run that goes on past a damaged one."""
+    from battery import resume
+
+    store = folder / "store"
+    filled(store, 1, 2)
+    cut, uncut = found(store, cuts(store))
+    flipped, unflipped = found(store, flips(store, size.flips, size.seed))
+    fell_back = [f for name in FILES for f in resume.past_a_damaged(name, folder / name)]
+    missed = [*uncut, *unflipped, *fell_back]
+    return Outcome(
+        not missed,
+        f"{flipped - len(unflipped)} of {flipped} flips detected, {cut - len(uncut)} of {cut} "
+        f"truncations and other damage; {len(FILES)} runs went on from the one before, "
+        f"{len(fell_back)} faults",
+        {"missed": missed},
+    )
+
+
+# --- full disks ------------------------------------------------------------------------------
+
+
+@contextmanager
+def small_disk(room: int) -> Iterator[None]:
+    """A disk that has `room` bytes, though it says that there is plenty: others write too."""
+    from safetensors.torch import save
+
+    left = room
+
+    def write(path: Path, content: bytes) -> None:
+        nonlocal left
+        part = content[:left]
+        with open(path, "wb") as file:
+            file.write(part)
+        left -= len(part)
+        if len(part) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(Path, "write_bytes", write))
+        kept = stack.enter_context(patch("accord.checkpoint.store.save_file"))
+        kept.side_effect = lambda held, path: write(path, save(held))
+        yield
+
+
+def full_at(folder: Path, room: int) -> str | None:
+    """What is wrong after a save that finds `room` bytes; the step before was saved whole."""
+    from accord.checkpoint.store import find_fault
+    from accord.errors import AccordError
+
+    store, said = filled(folder)
+    try:
+        with small_disk(room):
+            store.save(2, tensors(2), meta(2))
+    except AccordError as error:
+        if "bytes free" not in error.what or "needed" not in error.what:
+            return f"said: {error.what}"
+    else:
+        return "no error"
+    left = sorted(path.name for path in folder.iterdir())
+    latest = store.latest()
+    if left != ["step-1"] or latest is None or find_fault(latest.folder) or said:
+        return f"left {left}, said {said}"
+    return None
+
+
+def refused_before(home: Path) -> list[str]:
+    """What is wrong with the answer to a run whose disk is too small from the start."""
+    from battery.kills import RECIPE
+    from rich.console import Console
+
+    from accord.config.load import load_recipe
+    from accord.errors import AccordError
+    from accord.pipeline.execute import Setting
+    from accord.pipeline.run import run
+
+    usage = shutil.disk_usage(home)
+    setting = Setting(1, home, Console(quiet=True))
+    with patch.object(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000)):
+        try:
+            run(load_recipe(RECIPE, ()), home / "out", setting=setting)
+        except AccordError as error:
+            said = error.what
+        else:
+            return ["a run began on a disk that is too small for it"]
+    began = sorted(path.name for path in (home / "out").iterdir())
+    right = "1,000,000 bytes free, about" in said and "needed" in said and began == [".lock"]
+    return [] if right else [f"said: {said}; left {began}"]
+
+
+def disk_full(folder: Path, size: Size) -> Outcome:
+    """A disk that fills up after any number of bytes, that is too small, and a real one."""
+    from battery.small_disk import filled_up
+
+    filled(folder / "store", 1)
+    filled(folder / "whole", 2)
+    most = sum(file.stat().st_size for file in (folder / "whole" / "step-2").iterdir())
+    rooms = lengths(most)
+    missed = [
+        f"{room} of {most} bytes: {wrong}"
+        for room in rooms
+        if (wrong := full_at(folder / "store", room)) is not None
+    ]
+    missed += refused_before(folder)
+    real, faults = filled_up(folder / "real")
+    return Outcome(
+        not missed and not faults,
+        f"{len(rooms)} offsets within a checkpoint, the check before a run, and {real}: "
+        f"{len(missed) + len(faults)} faults",
+        {"missed": [*missed, *faults]},
+    )
+
+
+# --- retention -------------------------------------------------------------------------------
+
+
+@contextmanager
+def traced(calls: list[tuple[str, str]]) -> Iterator[None]:
+    """Write down what is made durable, renamed and deleted, in order, by name."""
+    fsync, rename, rmtree = os.fsync, os.rename, shutil.rmtree
+
+    def sync(handle: int) -> None:
+        fsync(handle)
+        calls.append(("fsync", os.readlink(f"/proc/self/fd/{handle}")))
+
+    def move(source: Any, target: Any) -> None:
+        rename(source, target)
+        calls.append(("rename", f"{source} -> {target}"))
+
+    def remove(path: Any, *rest: Any, **named: Any) -> None:
+        calls.append(("delete", str(path)))
+        rmtree(path, *rest, **named)
+
+    with ExitStack() as stack:
+        for owner, name, call in (
+            (os, "fsync", sync),
+            (os, "rename", move),
+            (shutil, "rmtree", remove),
+        ):
+            stack.enter_context(patch.object(owner, name, call))
+        yield
+
+
+def order_fault(calls: Sequence[tuple[str, str]], folder: Path, step: int) -> str | None:
+    """What came too early: nothing goes before the new checkpoint is durable under its name."""
+    fresh, target = folder / f".tmp-step-{step}", folder / f"step-{step}"
+    needed = [("fsync", str(fresh / name)) for name in FILES] + [("fsync", str(fresh))]
+    renamed = ("rename", f"{fresh} -> {target}")
+    if renamed not in calls:
+        return "the new one was not renamed into its place"
+    at = calls.index(renamed)
+    missing = [what for what in needed if what not in calls[:at]]
+    if missing:
+        return f"renamed before {missing}"
+    if calls[at + 1 : at + 2] != [("fsync", str(folder))]:
+        return f"after the rename came {calls[at + 1 : at + 2]}"
+    early = [call for call in calls[:at] if _takes_away(call, folder)]
+    return f"before the new one stood: {early}" if early else None
+
+
+def _takes_away(call: tuple[str, str], folder: Path) -> bool:
+    """Whether a call deletes a checkpoint, or renames one away."""
+    what, place = call
+    return what in ("delete", "rename") and place.startswith(str(folder / "step-"))
+
+
+def retained(folder: Path, draw: random.Random) -> list[str]:
+    """A run of saves with drawn settings: what is kept, what is newest, and in which order."""
+    from accord.checkpoint.store import Store
+
+    keep = draw.randint(1, 3)
+    steps = sorted({*draw.sample(range(1, 130), 8), *draw.sample((9, 10, 99, 100), 2)})
+    named = set(draw.sample(steps, draw.randint(0, 3)))
+    faults: list[str] = []
+    store = Store(folder, keep, faults.append, named)
+    for count, step in enumerate(steps, start=1):
+        calls: list[tuple[str, str]] = []
+        with traced(calls):
+            store.save(step, tensors(step), {})
+        done = steps[:count]
+        others = [s for s in done if s not in named]
+        expected = {*others[-keep:], *(s for s in done if s in named)}
+        held = {int(path.name.removeprefix("step-")) for path in folder.iterdir()}
+        if held != expected:
+            faults.append(f"kept {sorted(held)}, not {sorted(expected)}")
+        latest = store.latest()
+        if latest is None or latest.step != step:
+            faults.append(f"the newest is {latest and latest.step}, not {step}")
+        wrong = order_fault(calls, folder, step)
+        if wrong is not None:
+            faults.append(f"step {step}: {wrong}")
+    return faults
+
+
+def second_run(home: Path) -> list[str]:
+    """What is wrong with the answer to a run into a folder that another is writing."""
+    from battery import kills
+
+    first = kills.start(kills.data(home))
+    try:
+        kills.holding(home, first)
+        second = kills.start(home)
+        _, said = second.communicate()
+    finally:
+        first.kill()
+        first.communicate()
+    right = second.returncode == 2 and "another run is writing into this folder" in said
+    return [] if right and str(first.pid) in said else [f"exit code {second.returncode}: {said}"]
+
+
+def retention(folder: Path, size: Size, runs: int = 20) -> Outcome:
+    """Runs of saves with drawn settings, and a second run into one folder."""
+    draw = random.Random(size.seed)
+    faults = [f for number in range(runs) for f in retained(folder / str(number), draw)]
+    faults += second_run(folder / "locked")
+    return Outcome(
+        not faults,
+        f"{runs} runs of saves: order of calls, what is kept and what is newest as stated; a "
+        f"second run into the folder refused; {len(faults)} faults",
+        {"faults": faults},
+    )
+
+
+DISK_FULL = Row(
+    "disk-full",
+    "disk full at several offsets",
+    "a message with free and needed bytes; the last good one intact; looked at before a run",
+    disk_full,
+)
+DAMAGE = Row(
+    "damage",
+    "each checkpoint file truncated; random bits flipped",
+    "detected by the SHA-256 manifest; falls back to the last good one; names the file",
+    damage,
+)
+RETENTION = Row(
+    "retention",
+    "retention, `latest`, and the folder's lock",
+    "never deletes the previous before the new one is durable; numeric order; a second run refused",
+    retention,
+)

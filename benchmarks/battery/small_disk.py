@@ -1,0 +1,78 @@
+"""A real small disk that fills up under `accord run`: a tmpfs in a namespace of its own.
+
+As a script it is what runs in the namespace: python small_disk.py FOLDER
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BYTES = 48 << 20
+ROOM = {"base": 0, "sft": 300_000, "dpo": 1_100_000, "ppo": 1_700_000}
+"""Stage to the bytes that are left when something else fills the disk while the stage trains."""
+
+
+def filled_up(folder: Path) -> tuple[str, list[str]]:
+    """What was done in a few words, and what was not as it must be."""
+    from battery import kills
+
+    folder.mkdir(parents=True)
+    command = [sys.executable, __file__, str(folder)]
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = folder / "report.json"
+    if not report.exists():
+        return f"no real disk, for no tmpfs could be mounted here ({done.stderr.strip()[-80:]})", []
+    told = json.loads(report.read_text())
+    faults = told["faults"]
+    if not faults:
+        whole = kills.data(folder / "whole")
+        kills.finish(whole)
+        faults = [f"{name} is unequal" for name in kills.differences(folder / "left", whole)]
+    return (
+        f"a real disk of {BYTES >> 20} MiB that fills up in {told['lives']} lives of a run",
+        faults,
+    )
+
+
+def main(folder: Path) -> None:
+    """Mount a disk, let it fill up in one stage after another, and leave the finished run."""
+    from battery import kills
+
+    disk = folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={BYTES}", "none", str(disk)], check=True)
+    home, faults = kills.data(disk / "home"), []
+    for stage, room in ROOM.items():
+        faults += [f"{stage}, {room} bytes left: {fault}" for fault in _life(home, stage, room)]
+    kills.finish(home)
+    subprocess.run(["cp", "-r", str(home), str(folder / "left")], check=True)
+    (folder / "report.json").write_text(json.dumps({"lives": len(ROOM), "faults": faults}))
+
+
+def _life(home: Path, stage: str, room: int) -> list[str]:
+    """A run whose disk is filled up to `room` bytes once a stage has taken a step."""
+    from battery import kills
+
+    process = kills.start(home, *(f"{name}.save_every=1" for name in kills.STEPS))
+    records = home / kills.RUN / stage / "accord" / "metrics.jsonl"
+    kills.wait_until(lambda: records.exists() and records.stat().st_size > 0, process)
+    ballast = home.parent / "ballast"
+    with ballast.open("wb") as file:
+        free = os.statvfs(home).f_bavail * os.statvfs(home).f_frsize
+        os.posix_fallocate(file.fileno(), 0, max(1, free - room))
+    _, said = process.communicate()
+    ballast.unlink()
+    told = "bytes free" in said and "needed" in said
+    return [] if process.returncode == 2 and told else [f"exit code {process.returncode}: {said}"]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    main(Path(sys.argv[1]))
