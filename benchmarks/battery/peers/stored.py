@@ -3,19 +3,26 @@
 import random
 import resource
 import shutil
+import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from battery.peers import training, world
 from battery.peers.interrupted import PATIENCE, checkpoints, whole, without_paths
-from battery.peers.lives import lived
+from battery.peers.lives import Life, lived
 from battery.peers.training import Run
 from battery.row import Outcome, Size
 
 FULL_IN_STEP, STEPS = 3, 4
-OFFSETS = {"in the weights": 4_000, "after the weights": 131_072, "in the optimiser": 180_000}
-"""Where a file stops to grow: the weights take 120 KB, the optimiser's state twice as much."""
+OFFSETS = {
+    "in the weights": 4_000,
+    "near their end": 150_000,
+    "in the optimiser": 180_000,
+    "near its end": 300_000,
+}
+"""Where a file stops to grow: the weights take 160 KB, the optimiser's state twice as much."""
 
 
 def train_on_a_full_disk(run: Run, offset: int) -> None:
@@ -54,7 +61,7 @@ def disk(folder: Path, size: Size) -> Outcome:
     figure = (
         f"{told} of {len(OFFSETS)} messages say how much is free and needed "
         f"(`{messages['in the optimiser'][:90]}`); {resumed} of {len(OFFSETS)} restarts go on "
-        "by themselves; space is not checked before a run"
+        "by themselves"
     )
     return Outcome(told == resumed == len(OFFSETS), figure, {"messages": messages})
 
@@ -68,14 +75,11 @@ def damage(folder: Path, size: Size) -> Outcome:
     base = run.out / f"checkpoint-{STEPS - 1}"
     draw = random.Random(size.seed)
     files = sorted(path.name for path in base.iterdir())
-    flips = [
-        (name, draw.randrange(8 * (base / name).stat().st_size))
-        for name in _drawn(draw, files, size.flips)
-    ]
+    drawn = draw.choices(files, k=size.flips)
+    cases = [("flips", name, draw.randrange(8 * (base / name).stat().st_size)) for name in drawn]
+    cases += [("truncations", name, None) for name in files]
     told = {"flips": Counter(), "truncations": Counter()}
     by_file: dict[str, Counter[str]] = {name: Counter() for name in files}
-    cases = [("flips", name, at) for name, at in flips]
-    cases += [("truncations", name, None) for name in files]
     for kind, name, at in cases:
         data = bytearray((base / name).read_bytes())
         if at is None:
@@ -86,17 +90,14 @@ def damage(folder: Path, size: Size) -> Outcome:
         told[kind][end] += 1
         by_file[name][f"{kind}: {end}"] += 1
     parts = [
-        f"{counts['stopped']} of {counts.total()} {kind} stop the run, "
-        f"{counts['other result']} silently change its result, {counts['same result']} do not"
+        f"{counts['stopped'] + counts['stopped, file named']} of {counts.total()} {kind} stop the "
+        f"run ({counts['stopped, file named']} by the file's name), {counts['other result']} "
+        f"silently change its result, {counts['same result']} are not noticed and do not; "
+        f"{counts['fell back']} fall back to the checkpoint before"
         for kind, counts in told.items()
     ]
     good = all(counts["fell back"] == counts.total() for counts in told.values())
-    figure = "; ".join(parts) + "; none is named, none falls back to the checkpoint before"
-    return Outcome(good, figure, {name: dict(counts) for name, counts in by_file.items()})
-
-
-def _drawn(draw: random.Random, files: list[str], count: int) -> list[str]:
-    return [draw.choice(files) for _ in range(count)]
+    return Outcome(good, "; ".join(parts), {name: dict(counts) for name, counts in by_file.items()})
 
 
 def _resumed(
@@ -110,6 +111,39 @@ def _resumed(
     again = Run(run.model, run.data, out, resume="last", settings=run.settings)
     ended = lived(out.parent / "damaged.log", PATIENCE, training.train, again)
     if ended.code:
-        return "stopped"
+        return "stopped, file named" if name in ended.last_line else "stopped"
+    if f"checkpoint-{STEPS - 2}" in ended.said:
+        return "fell back"
     same = training.digests(out, out / f"checkpoint-{STEPS}") == wanted
     return "same result" if same else "other result"
+
+
+def retention(folder: Path, size: Size) -> Outcome:
+    """Eleven steps of which two checkpoints are kept, and a second run into a folder in use."""
+    home = world.made(folder / "world")
+    steps, kept = 11, {"save_total_limit": 2}
+    run = Run(home.model, home.sft, folder / "kept", settings={"max_steps": steps} | kept)
+    whole(run, folder / "kept.log")
+    left = [path.name for path in checkpoints(run.out)]
+    right = left == [f"checkpoint-{steps - 1}", f"checkpoint-{steps}"]
+    second = _second_run(folder, home)
+    order = "numeric order, the last two kept" if right else f"kept {', '.join(left)}"
+    refused = "refused" if second else "not refused: both write into it"
+    return Outcome(right and second, f"{order}; a second run into a folder in use is {refused}", {})
+
+
+def _second_run(folder: Path, home: world.World) -> bool:
+    """Whether a run into the folder of one that is alive is refused."""
+    settings = {"max_steps": 100_000, "save_total_limit": 2}
+    first = Run(home.model, home.sft, folder / "shared", settings=settings)
+    life = Life(folder / "first.log", training.train, first)
+    until = time.monotonic() + PATIENCE
+    while not checkpoints(first.out) and life.alive and time.monotonic() < until:
+        time.sleep(0.1)
+    other = Run(home.model, home.sft, first.out, settings={"max_steps": 1})
+    ended = lived(folder / "second.log", PATIENCE, training.train, other)
+    if not life.alive and ended.code:
+        raise RuntimeError(f"neither run went on: {life.said()[-300:]}")
+    life.stop(signal.SIGKILL)
+    life.ended(10)
+    return ended.code != 0
