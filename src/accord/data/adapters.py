@@ -73,6 +73,8 @@ def instruction(row: Columns) -> str:
 
 def _history(turns: Any) -> Messages:
     """Earlier questions and answers, a pair of strings each (LLaMA-Factory)."""
+    if turns and not isinstance(turns, list):
+        raise RowFault(f"'history' is {kind_of(turns)}, expected [[question, answer], …]")
     said: list[Message] = []
     for number, turn in enumerate(turns or ()):
         if not isinstance(turn, list) or len(turn) != 2:

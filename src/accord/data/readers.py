@@ -114,7 +114,7 @@ def read_parquet(file: TextFile) -> Iterator[RawRow | BadRow]:
 
     try:
         batches = parquet.ParquetFile(pa.PythonFile(file.stream)).iter_batches(batch_size=256)
-        yield from _numbered((row for batch in batches for row in batch.to_pylist()), file.name)
+        yield from _numbered((row for batch in batches for row in _sound_rows(batch)), file.name)
     except (pa.ArrowException, *UNREADABLE) as error:
         raise damaged("Parquet", file.name, error) from None
 
@@ -125,7 +125,7 @@ def read_arrow(file: TextFile) -> Iterator[RawRow | BadRow]:
 
     try:
         batches = pa.ipc.open_stream(file.stream)
-        yield from _numbered((row for batch in batches for row in batch.to_pylist()), file.name)
+        yield from _numbered((row for batch in batches for row in _sound_rows(batch)), file.name)
     except (pa.ArrowException, *UNREADABLE) as error:
         raise damaged("Arrow", file.name, error) from None
 
@@ -204,6 +204,12 @@ def _sound(lines: Iterator[Line], faults: list[Line]) -> Iterator[str]:
         if line.fault:
             faults.append(line)
         yield line.text + "\n"
+
+
+def _sound_rows(batch: Any) -> list[dict[str, Any]]:
+    """A batch's rows; offsets that point out of it are an `ArrowInvalid` before they are used."""
+    batch.validate(full=True)
+    return batch.to_pylist()
 
 
 def _numbered(rows: Iterator[dict[str, Any]], name: str) -> Iterator[RawRow]:

@@ -10,6 +10,7 @@ import tokenizers
 
 from accord.errors import AccordError
 from accord.text import tiktoken
+from accord.text.core import read_core
 from accord.text.sentencepiece import MODEL, converted, read
 from accord.text.templates import name_of
 
@@ -44,12 +45,7 @@ def read_folder(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, str 
             where=str(folder),
             fix="give a Hugging Face folder with a fast tokenizer, or a tokenizer stage's folder",
         )
-    try:
-        core = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the binding raises a bare Exception
-        raise AccordError(
-            f"tokenizer.json cannot be read: {error}", str(path), "fetch or save it again"
-        ) from error
+    core = read_core(path)
     config = _read_json(folder / "tokenizer_config.json")
     named = {**_read_json(folder / "special_tokens_map.json"), **config}
     end = _content(named.get("eos_token"))
@@ -148,24 +144,57 @@ def _added_token(token: tokenizers.AddedToken) -> dict[str, Any]:
 
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     path = folder / "chat_template.jinja"
-    template = path.read_text(encoding="utf-8") if path.is_file() else config.get("chat_template")
+    template = _read_text(path) if path.is_file() else config.get("chat_template")
     if isinstance(template, list):  # several by name: the one for chats is called default
-        template = next((t["template"] for t in template if t.get("name") == "default"), None)
+        named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
+        template = named[0].get("template") if named else None
+    if template is not None and not isinstance(template, str):
+        raise AccordError(
+            "chat_template is no text",
+            str(folder / "tokenizer_config.json"),
+            "write the Jinja text, or a list of {name, template}",
+        )
     return name_of(template) if template else None
 
 
 def _content(token: Any) -> str | None:
-    """A special token is written as its text or as a mapping that holds it."""
-    return token.get("content") if isinstance(token, dict) else token
+    """A special token is written as its text or as a mapping that holds it.
+
+    Raises:
+        AccordError: It is neither.
+    """
+    content = token.get("content") if isinstance(token, dict) else token
+    if content is not None and not isinstance(content, str):
+        raise AccordError(
+            f"a special token is {content!r:.60}, expected its text",
+            "tokenizer_config.json",
+            "write the token, or {content: …}",
+        )
+    return content
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file.
+
+    Raises:
+        AccordError: It is no JSON, or no object.
+    """
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
         raise AccordError(f"not valid JSON: {error}", str(path), "save the folder again") from error
+    if not isinstance(found, dict):
+        raise AccordError("the file holds no JSON object", str(path), "save the folder again")
+    return found
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise AccordError(f"the file is not UTF-8: {error}", str(path), "fetch it again") from None
 
 
 def _write_json(path: Path, value: object) -> None:

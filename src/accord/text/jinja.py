@@ -4,23 +4,17 @@ The template runs over marks in place of the contents. What stands between the m
 template's own, and only there do control tokens count as such; contents go in afterwards.
 """
 
-import json
 import re
-from collections.abc import Callable, Collection, Sequence
-from functools import lru_cache
+from collections.abc import Collection, Sequence
 from itertools import pairwise
-from typing import Any, NoReturn
-
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from accord.errors import AccordError
+from accord.text.bounded import refusal, rendered
 from accord.text.messages import Message
 from accord.text.pieces import Piece
 from accord.text.tokenizer import Tokenizer
 
 _MARK = re.compile("\ue000(\\d+)\ue001")  # private use characters that trimming leaves alone
-_Run = Callable[[Sequence[Message], bool], str]
 
 
 def jinja_pieces(
@@ -46,16 +40,15 @@ def jinja_pieces(
         AccordError: The template fails, edits or drops contents, or does not say where a scored
             response begins or ends.
     """
-    run = _runner(source, tokenizer)
     marked = [Message(m.role, f"\ue000{i}\ue001") for i, m in enumerate(messages)]
-    text = run(marked, generation)
-    _check_contents(text, messages, run(messages, generation))
+    answers = [i for i, m in enumerate(messages) if m.role == "assistant"]
+    runs = [(marked, generation), (messages, generation), *((marked[:i], True) for i in answers)]
+    shown, real, *before = rendered(source, runs, _tokens(tokenizer))
+    text = _whole(shown)
+    _check_contents(text, messages, _whole(real))
     control = _control_pattern(tokenizer)
-    spans = {
-        i: _span(text, i, i in scored, run, marked, control)
-        for i, m in enumerate(messages)
-        if m.role == "assistant"
-    }
+    prompts = dict(zip(answers, before, strict=True))
+    spans = {i: _span(text, i, i in scored, prompts[i], marked[i], control) for i in answers}
     cuts = sorted({0, len(text), *(cut for span in spans.values() for cut in span)})
     pieces: list[Piece] = []
     for begin, end in pairwise(cuts):
@@ -68,37 +61,40 @@ def _span(
     text: str,
     index: int,
     scored: bool,
-    run: _Run,
-    marked: Sequence[Message],
+    prompt: str | AccordError,
+    marked: Message,
     control: re.Pattern[str],
 ) -> tuple[int, int]:
-    """Where a response begins and ends in the marked text."""
-    mark = marked[index].content
+    """Where a response begins and ends in the marked text; many templates refuse a prompt."""
+    mark = marked.content
     begin, end = text.index(mark), text.index(mark) + len(mark)
     closing = re.compile(rf"\s*(?:{control.pattern})").match(text, end)
     if closing:
         end = closing.end()
     elif scored:
-        raise _refusal(
+        raise refusal(
             "the chat template closes an assistant turn without a control token, so a model "
             "trained on it would never learn to stop"
         )
-    prompt = _try_prompt(run, marked[:index])
-    if prompt is not None and text.startswith(prompt):
+    if isinstance(prompt, str) and text.startswith(prompt):
         begin = len(prompt)
     elif scored:
-        raise _refusal(
+        raise refusal(
             f"the chat template's generation prompt before message {index} is not how the "
             "answered conversation begins, so training and generation would differ"
         )
     return begin, end
 
 
-def _try_prompt(run: _Run, messages: Sequence[Message]) -> str | None:
-    try:
-        return run(messages, True)
-    except AccordError:  # many templates refuse a conversation without a user turn
-        return None
+def _whole(text: str | AccordError) -> str:
+    """What was rendered.
+
+    Raises:
+        AccordError: The template refused.
+    """
+    if isinstance(text, AccordError):
+        raise text
+    return text
 
 
 def _split(
@@ -126,9 +122,9 @@ def _check_contents(text: str, messages: Sequence[Message], real: str) -> None:
     """Each content stands once, in order and unchanged, in what the template really gives."""
     order = [int(i) for i in _MARK.findall(text)]
     if order != list(range(len(messages))):
-        raise _refusal("the chat template drops, repeats or reorders messages")
+        raise refusal("the chat template drops, repeats or reorders messages")
     if _MARK.sub(lambda m: messages[int(m[1])].content, text) != real:
-        raise _refusal(
+        raise refusal(
             "the chat template edits what the messages say (it may strip blanks from their ends)",
             "strip the contents in the data first, or choose one of Accord's chat templates",
         )
@@ -143,49 +139,11 @@ def _control_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
     return re.compile("|".join(alternatives))
 
 
-def _runner(source: str, tokenizer: Tokenizer) -> _Run:
-    template = _compile(source)
+def _tokens(tokenizer: Tokenizer) -> dict[str, str]:
+    """The control tokens that a template knows by name."""
     tokens = {
         "eos_token": tokenizer.end_token,
         "bos_token": tokenizer.bos_token,
         "pad_token": tokenizer.pad_token,
     }
-    named = {key: token for key, token in tokens.items() if token is not None}
-
-    def run(messages: Sequence[Message], generation: bool) -> str:
-        rows = [{"role": m.role, "content": m.content} for m in messages]
-        try:
-            return template.render(messages=rows, add_generation_prompt=generation, **named)
-        except AccordError:
-            raise
-        except Exception as error:  # the template is the folder's code: anything may go wrong
-            raise _refusal(f"the chat template fails: {error}") from error
-
-    return run
-
-
-@lru_cache(maxsize=8)
-def _compile(source: str) -> Any:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    # transformers' own tag around assistant text says nothing that the marks don't.
-    source = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", source)
-    try:
-        return environment.from_string(source)
-    except TemplateError as error:
-        raise _refusal(f"the chat template is not valid Jinja: {error}") from error
-
-
-def _to_json(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise_exception(message: object) -> NoReturn:
-    raise _refusal(f"the chat template refuses the conversation: {message}")
-
-
-def _refusal(what: str, fix: str = "choose one of Accord's chat templates") -> AccordError:
-    return AccordError(what, where="chat_template", fix=fix)
+    return {key: token for key, token in tokens.items() if token is not None}
