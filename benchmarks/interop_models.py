@@ -55,12 +55,22 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def write(name: str, folder: Path) -> Decoder:
-    """Write a model's folder with a chat tokenizer; no bias is 0, no norm 1, the logits uneven."""
+    """Write the folder of one of `FAMILIES`."""
+    return write_shape(FAMILIES[name][1], folder)
+
+
+def write_shape(changes: Mapping[str, Any], folder: Path) -> Decoder:
+    """Write a model's folder with a chat tokenizer; no bias is 0, no norm 1, the logits uneven.
+
+    Args:
+        changes: What it has otherwise than `SHAPE`.
+        folder: Where to.
+    """
     tokenizer = Tokenizer.train(
         ["the cat sat on the mat, hello world"] * 3, 300, chat_template="chatml"
     )
     tokenizer = tokenizer.with_chat_template("chatml")
-    shape = {**SHAPE, **FAMILIES[name][1], "vocab_size": 320}
+    shape = {**SHAPE, **changes, "vocab_size": 320}
     decoder = Decoder.init(ModelConfig.model_validate(shape), seed=1)
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():

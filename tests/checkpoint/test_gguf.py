@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from accord.checkpoint.folder import load_model
 from accord.checkpoint.gguf import read_gguf
 from accord.checkpoint.gguf_import import import_gguf
-from accord.checkpoint.gguf_shape import Paired
+from accord.checkpoint.gguf_rules import Paired
 from accord.data.pypi import default_cache
 from accord.errors import AccordError
 from accord.model import Decoder, Plan
@@ -232,7 +232,11 @@ def hold(name: str, *shape: int) -> Change:
 
 
 REFUSED: dict[str, tuple[Change, str]] = {
-    "scaled rope": (say("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.type = 'yarn'"),
+    "a rope scaled in an unknown way": (
+        say("llama.rope.scaling.type", "longrope"),
+        "does not say 'rope.scaling.factor'",
+    ),
+    "bounds of a yarn": (say("llama.rope.scaling.yarn_beta_fast", 8.0), "yarn_beta_fast = 8.0"),
     "experts": (say("llama.expert_count", 8), "does not say 'expert_used_count'"),
     "a window": (say("llama.attention.sliding_window", 16), "sliding_window = 16"),
     "half a rope": (say("llama.rope.dimension_count", 4), "is 4 where a head is 8 wide"),
@@ -243,7 +247,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "heads by layer": (say("llama.attention.head_count", [4, 2]), "no model that Accord reads"),
     "a tensor too few": (drop("blk.1.ffn_up.weight"), "missing: blk.1.ffn_up.weight"),
     "a tensor too many": (hold("blk.0.attn_q.bias", 32), "not part of a llama: blk.0.attn_q.bias"),
-    "rotation by table": (hold("rope_freqs.weight", 4), "not part of a llama: rope_freqs.weight"),
+    "rotation by table": (hold("rope_freqs.weight", 4), "otherwise than Llama 3 does"),
     "another shape": (
         hold("blk.0.attn_k.weight", 32, 32),
         "blk.0.attn_k.weight (32, 32) instead of (16, 32)",

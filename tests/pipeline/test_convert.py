@@ -33,11 +33,28 @@ SHAPE: dict[str, Any] = {
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": {},
     "llama untied with wide heads": {"head_dim": 24, "tie_word_embeddings": False},
+    "llama 3.1": {
+        "head_dim": 32,
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "original_max_position_embeddings": 16,
+        },
+    },
     "mixtral": {"num_experts": 4},
     "qwen2": {"attention_bias": True, "attention_out_bias": False},
     # transformers does not read head_dim, n_inner and n_positions of these from GGUF: these are
     # the defaults of its classes
     "qwen3": {"qk_norm": True, "head_dim": 128},
+    "qwen3 yarn": {
+        "qk_norm": True,
+        "rope_scaling": {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 16,
+            "attention_factor": 1.25,
+        },
+    },
     "qwen3moe": {"qk_norm": True, "num_experts": 4},
     "gpt2": {
         **PRESETS["gpt2"],
@@ -126,7 +143,13 @@ def test_agreement_counts_places_where_both_choose_alike() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a window": ({"sliding_windows": (8, 8)}, "every layer attends to all positions"),
     "scaled rotations": (
-        {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rotations are not scaled",
+        {
+            "rope_scaling": {
+                "rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16,
+                "truncate": False,
+            },
+        },
+        "in whole pairs",
     ),
     "biases": ({"attention_bias": True}, "attention has no biases"),
 }  # fmt: skip

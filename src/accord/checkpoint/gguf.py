@@ -15,6 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from accord.checkpoint.gguf_rope import FACTORS, SCALING_KEYS, scaled_by
 from accord.checkpoint.gguf_shape import ARCHITECTURES, shape_from_gguf, tensor_rules
 from accord.checkpoint.gguf_tokenizer import read_tokenizer
 from accord.config.model import ModelConfig
@@ -38,10 +39,10 @@ _READ = {
     "expert_feed_forward_length",
     "rope.dimension_count",
     "rope.freq_base",
+    # llama.cpp shows it and computes nothing with it
+    "rope.scaling.finetuned",
     "vocab_size",
-}
-_WITHOUT_EFFECT: Mapping[str, Any] = {
-    "rope.scaling.type": "none",
+    *SCALING_KEYS,
 }
 _SHOWN = 6
 
@@ -76,6 +77,8 @@ def read_gguf(path: Path, dtype: torch.dtype = torch.float32, where: str = "") -
     where = where or str(path)
     metadata, stored = _opened(path, where)
     config = _config(metadata, {name: _shape(tensor) for name, tensor in stored.items()}, where)
+    if FACTORS in stored:
+        config = _slowed(config, _dequantised(stored.pop(FACTORS), where), where)
     tokenizer = read_tokenizer(metadata, where)
     if len(tokenizer) > config.vocab_size:
         raise AccordError(
@@ -141,17 +144,26 @@ def _config(
     return config
 
 
+def _slowed(config: ModelConfig, factors_F: Tensor, where: str) -> ModelConfig:
+    """The config of a file that has a tensor of rotations' factors."""
+    fits = config.rope_scaling is None and len(factors_F) == config.head_size // 2
+    scaling = scaled_by(factors_F, config) if fits else None
+    if scaling is None:
+        raise AccordError(
+            f"{FACTORS} scales rotations otherwise than Llama 3 does: not supported.",
+            where,
+            "Fetch the model's Hugging Face folder, if it is of a family that Accord reads.",
+        )
+    return config.model_copy(update={"rope_scaling": scaling})
+
+
 def _refuse_unread(name: str, said: Mapping[str, Any], files: int, where: str) -> None:
     """Refuse what would change the logits unread."""
     if files > 1:
         raise AccordError(
             f"The model is spread over {files} files.", where, "Join them: llama-gguf-split --merge"
         )
-    unread = {
-        key: value
-        for key, value in said.items()
-        if key not in _READ and _WITHOUT_EFFECT.get(key) != value
-    }
+    unread = {key: value for key, value in said.items() if key not in _READ}
     if unread:
         told = ", ".join(f"{name}.{key} = {value!r}" for key, value in unread.items())
         raise AccordError(

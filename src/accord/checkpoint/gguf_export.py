@@ -4,13 +4,14 @@ Needs the extra `gguf`. What llama.cpp would compute otherwise is refused.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import Tensor
 
+from accord.checkpoint.gguf_rope import FACTORS, factors
 from accord.checkpoint.gguf_shape import architecture_of, shape_to_gguf, tensor_rules
 from accord.checkpoint.gguf_vocabulary import vocabulary
 from accord.errors import AccordError
@@ -56,19 +57,26 @@ def write_gguf(
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for key, value in said.items():
         _say(writer, key, value)
-    weights = decoder.state_dict()
     stored: Counter[str] = Counter()
-    for rule in tensor_rules(architecture, config):
-        tensor = rule.pack(weights)
-        kind = gguf.GGMLQuantizationType[_storage(rule.theirs, tensor, storage).upper()]
+    for named, tensor in _tensors(decoder, architecture):
+        kind = gguf.GGMLQuantizationType[_storage(named, tensor, storage).upper()]
         values = np.ascontiguousarray(tensor.detach().float().cpu().numpy())
-        writer.add_tensor(rule.theirs, gguf.quants.quantize(values, kind), raw_dtype=kind)
+        writer.add_tensor(named, gguf.quants.quantize(values, kind), raw_dtype=kind)
         stored[kind.name] += 1
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return stored
+
+
+def _tensors(decoder: Decoder, architecture: str) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of the file by llama.cpp's name, one at a time."""
+    weights, factors_F = decoder.state_dict(), factors(decoder.config)
+    if factors_F is not None:
+        yield FACTORS, factors_F
+    for rule in tensor_rules(architecture, decoder.config):
+        yield rule.theirs, rule.pack(weights)
 
 
 def _library(path: Path) -> Any:

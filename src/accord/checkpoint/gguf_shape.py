@@ -5,70 +5,31 @@ Every architecture is a row of `ARCHITECTURES`: its keys, its tensors, and what 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from accord.checkpoint.families.family import Need, same
 from accord.checkpoint.families.llama import DENSE, NEEDS, NO_BIAS, NO_QK_NORM
 from accord.checkpoint.families.rule import Rule, linear
 from accord.checkpoint.families.windows import NO_WINDOW
+from accord.checkpoint.gguf_rope import (
+    BY_KEYS,
+    BY_KEYS_OR_FACTORS,
+    scaling_from_gguf,
+    scaling_to_gguf,
+)
+from accord.checkpoint.gguf_rules import Paired, Share
 from accord.config.model import PRESETS, ModelConfig
 from accord.errors import AccordError
 
 _THERE, _HERE = "blk.{i}.", "layers.{i}."
 _ROUTED = Need("num_experts", lambda c: c.num_experts is not None, "it has experts")
 _NORMALISED = same("norm_topk_prob", True, "the weights of a token's experts add up to 1")
-_UNSCALED = same("rope_scaling", None, "rotations are not scaled")
 _OUT_FREE = Need("attention_out_bias", lambda c: not c.out_bias, "attention's output has no bias")
 _SQUARE = Need(
     "head_dim",
     lambda c: c.head_size * c.num_attention_heads == c.hidden_size,
     "heads are as wide together as the model",
 )
-
-
-@dataclass(frozen=True)
-class Paired(Rule):
-    """A query or key projection whose rows llama.cpp orders by rotated pairs.
-
-    llama.cpp rotates neighbouring channels (2i, 2i + 1) and stores a head's rows so; Hugging Face
-    and Accord rotate channel i of the first half with channel i of the second.
-    """
-
-    heads: int = 1
-
-    def pack(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Their tensor, made of ours."""
-        whole = super().pack(weights)
-        halves = whole.unflatten(0, (self.heads, 2, -1))  # [H, 2, d / 2, D]
-        return halves.transpose(1, 2).reshape(whole.shape)
-
-    def unpack(self, theirs: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-        """Our tensor, made of theirs."""
-        pairs = theirs.unflatten(0, (self.heads, -1, 2))  # [H, d / 2, 2, D]
-        return super().unpack(pairs.transpose(1, 2).reshape(theirs.shape), shapes)
-
-
-@dataclass(frozen=True)
-class Share(Rule):
-    """One of two equal shares of the rows of every expert: gates, then ups."""
-
-    part: Literal[0, 1] = 0
-
-    def shape(self, shapes: Mapping[str, torch.Size]) -> torch.Size:
-        """Shape of their tensor, given the shapes of ours."""
-        experts, rows, columns = shapes[self.ours[0]]
-        return torch.Size((experts, rows // 2, columns))
-
-    def pack(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Their tensor, made of ours."""
-        return weights[self.ours[0]].chunk(2, dim=1)[self.part]
-
-    def fill(self, weights: Mapping[str, Tensor], theirs: Tensor) -> None:
-        """Copy theirs to its place in ours."""
-        self.pack(weights).copy_(theirs)
 
 
 @dataclass(frozen=True)
@@ -99,25 +60,26 @@ _GPT2_NEEDS = tuple(same(key, value, f"it is {value}") for key, value in PRESETS
 ARCHITECTURES: Mapping[str, Architecture] = {
     # of experts there may be any number: Mixtral is a llama there
     "llama": Architecture(
-        (*NEEDS, *NO_BIAS, NO_QK_NORM, _NORMALISED, NO_WINDOW, _UNSCALED), paired=True
+        (*NEEDS, *NO_BIAS, NO_QK_NORM, _NORMALISED, NO_WINDOW, *BY_KEYS_OR_FACTORS),
+        paired=True
     ),
     "qwen2": Architecture(
         (
             *NEEDS, DENSE, same("attention_bias", True, "queries, keys and values have biases"),
-            _OUT_FREE, NO_BIAS[2], NO_QK_NORM, NO_WINDOW, _UNSCALED, _SQUARE,
+            _OUT_FREE, NO_BIAS[2], NO_QK_NORM, NO_WINDOW, *BY_KEYS, _SQUARE,
         ),
         fixed=_QWEN2,
     ),
     "qwen3": Architecture(
         (
-            *NEEDS, DENSE, *NO_BIAS, NO_WINDOW, _UNSCALED,
+            *NEEDS, DENSE, *NO_BIAS, NO_WINDOW, *BY_KEYS,
             same("qk_norm", True, "queries and keys are normalised"),
         ),
         fixed={"qk_norm": True},
     ),
     "qwen3moe": Architecture(
         (
-            *NEEDS, _ROUTED, *NO_BIAS, NO_WINDOW, _UNSCALED, _NORMALISED,
+            *NEEDS, _ROUTED, *NO_BIAS, NO_WINDOW, *BY_KEYS, _NORMALISED,
             same("qk_norm", True, "queries and keys are normalised"),
         ),
         fixed={"qk_norm": True},
@@ -251,6 +213,7 @@ def shape_to_gguf(name: str, config: ModelConfig) -> dict[str, Any]:
             "attention.value_length": config.head_size,
             "rope.dimension_count": config.head_size,
             "rope.freq_base": float(config.rope_theta),
+            **scaling_to_gguf(config.rope_scaling),
         }
     if config.num_experts is not None:
         said |= {
@@ -287,6 +250,7 @@ def shape_from_gguf(
         "intermediate_size": said["feed_forward_length"],
         "max_position_embeddings": said["context_length"],
         "rope_theta": decimal(said.get("rope.freq_base", 10_000.0)),
+        "rope_scaling": scaling_from_gguf(said, decimal),
         "norm_eps": decimal(said[known.norm]),
         "tie_word_embeddings": tied,
         **(known.fixed or {}),
