@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # spinning OpenMP threads on a busy two-core box are up to 40x slower than sleeping ones
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check bench bench-diagnosis docs format clean
+.PHONY: demo test check bench bench-diagnosis battery docs format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make check   format, lint, types, rooms, tests, docs: what CI runs"
 	@echo "make interop every exported family in vLLM as in transformers (VLLM=environment)"
 	@echo "make bench   speed and memory beside transformers, TRL and a plain loop"
+	@echo "make battery kills, damage, bad data and hostile files, and what comes of them (KILLS=100)"
 	@echo "make bench-diagnosis   planted faults and healthy runs, and what is found in them"
 
 $(VENV)/bin/python:
@@ -51,6 +52,10 @@ bench: $(VENV)/.dev
 
 bench-diagnosis: $(VENV)/.dev
 	$(BIN)/python benchmarks/diagnosis/run.py
+
+KILLS ?= 100
+battery: $(VENV)/.dev
+	$(BIN)/python benchmarks/battery/run.py --kills $(KILLS)
 
 # VLLM: an environment that has vLLM and Accord (docs/vllm.md); FAMILIES: some of those of the table
 VLLM ?= .venv-vllm

@@ -146,7 +146,7 @@ def small_disk(room: int) -> Iterator[None]:
     def write(path: Path, content: bytes) -> None:
         nonlocal left
         part = content[:left]
-        with open(path, "wb") as file:
+        with path.open("wb") as file:
             file.write(part)
         left -= len(part)
         if len(part) < len(content):
@@ -182,13 +182,13 @@ def full_at(folder: Path, room: int) -> str | None:
 
 def refused_before(home: Path) -> list[str]:
     """What is wrong with the answer to a run whose disk is too small from the start."""
-    from battery.kills import RECIPE
     from rich.console import Console
 
     from accord.config.load import load_recipe
     from accord.errors import AccordError
     from accord.pipeline.execute import Setting
     from accord.pipeline.run import run
+    from battery.kills import RECIPE
 
     usage = shutil.disk_usage(home)
     setting = Setting(1, home, Console(quiet=True))
@@ -237,7 +237,7 @@ def traced(calls: list[tuple[str, str]]) -> Iterator[None]:
 
     def sync(handle: int) -> None:
         fsync(handle)
-        calls.append(("fsync", os.readlink(f"/proc/self/fd/{handle}")))
+        calls.append(("fsync", str(Path(f"/proc/self/fd/{handle}").readlink())))
 
     def move(source: Any, target: Any) -> None:
         rename(source, target)

@@ -290,13 +290,11 @@ def signals(folder: Path, size: Size) -> Outcome:
     )
 
 
-ROWS: tuple[Row, ...] = (
-    Row(
-        "kills",
-        "kill -9 at random instants over every trained stage, a quarter of them inside a save",
-        "no repair; weights, optimiser state and data cursor have the SHA-256 of a whole run",
-        row,
-    ),
+KILLS = Row(
+    "kills",
+    "kill -9 at random instants over every trained stage, a quarter of them inside a save",
+    "no repair; weights, optimiser state and data cursor have the SHA-256 of a whole run",
+    row,
 )
 SIGNALS = Row(
     "signals",

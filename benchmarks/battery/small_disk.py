@@ -1,12 +1,13 @@
 """A real small disk that fills up under `accord run`: a tmpfs in a namespace of its own.
 
-As a script it is what runs in the namespace: python small_disk.py FOLDER
+As a script it is what runs in the namespace: python small_disk.py FOLDER '{"base": 0}'
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 BYTES = 48 << 20
@@ -14,12 +15,12 @@ ROOM = {"base": 0, "sft": 300_000, "dpo": 1_100_000, "ppo": 1_700_000}
 """Stage to the bytes that are left when something else fills the disk while the stage trains."""
 
 
-def filled_up(folder: Path) -> tuple[str, list[str]]:
+def filled_up(folder: Path, rooms: Mapping[str, int] = ROOM) -> tuple[str, list[str]]:
     """What was done in a few words, and what was not as it must be."""
     from battery import kills
 
     folder.mkdir(parents=True)
-    command = [sys.executable, __file__, str(folder)]
+    command = [sys.executable, __file__, str(folder), json.dumps(dict(rooms))]
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", *command],
         capture_output=True,
@@ -41,7 +42,7 @@ def filled_up(folder: Path) -> tuple[str, list[str]]:
     )
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, rooms: Mapping[str, int]) -> None:
     """Mount a disk, let it fill up in one stage after another, and leave the finished run."""
     from battery import kills
 
@@ -49,11 +50,11 @@ def main(folder: Path) -> None:
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={BYTES}", "none", str(disk)], check=True)
     home, faults = kills.data(disk / "home"), []
-    for stage, room in ROOM.items():
+    for stage, room in rooms.items():
         faults += [f"{stage}, {room} bytes left: {fault}" for fault in _life(home, stage, room)]
     kills.finish(home)
     subprocess.run(["cp", "-r", str(home), str(folder / "left")], check=True)
-    (folder / "report.json").write_text(json.dumps({"lives": len(ROOM), "faults": faults}))
+    (folder / "report.json").write_text(json.dumps({"lives": len(rooms), "faults": faults}))
 
 
 def _life(home: Path, stage: str, room: int) -> list[str]:
@@ -75,4 +76,4 @@ def _life(home: Path, stage: str, room: int) -> list[str]:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -274,7 +274,7 @@ def test_whatever_else_keeps_a_checkpoint_from_being_written_is_said(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", broken)
-        with pytest.raises(AccordError, match="could not be written: .*Input/output error"):
+        with pytest.raises(AccordError, match=r"could not be written: .*Input/output error"):
             store.save(2, tensors(2), {})
     assert names(tmp_path) == {"step-1"}
 

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from accord.checkpoint.folder import load_model
 from accord.checkpoint.scorer_folder import load_scorer
+from battery import ranks as moving
+from battery import resume
 
 RECIPE = Path(__file__).resolve().parents[2] / "examples" / "tiny.yaml"
 LENGTHS = {"base": 4, "sft": 2, "dpo": 2, "reward": 2, "ppo": 3, "grpo": 3, "online": 3}
@@ -120,3 +122,13 @@ def test_two_ranks_share_what_a_preference_stage_may_need(
             if name in whole:
                 near = pytest.approx(whole[name], rel=1e-5, abs=2 * resolution("dpo", whole))
                 assert shared[name] == near, (whole["step"], name)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_checkpoint_goes_on_with_another_number_of_ranks(optimizer: str, tmp_path: Path) -> None:
+    """One rank's as two, two ranks' as one: the same state to the bit, the same next losses."""
+    case = {"adamw": "sft", "muon": "sft, muon"}[optimizer]
+    world, folder = resume.world(tmp_path / "w"), tmp_path / "moved"
+    tensors, largest, faults = moving.moved(world, case, folder)
+    assert tensors > 50 and not faults
+    assert largest <= moving.TOLERANCE
