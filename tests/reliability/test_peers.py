@@ -65,7 +65,8 @@ def test_each_malformed_file_differs_from_the_whole_one() -> None:
     [
         (1, "usual\nError: /x/y/broken.jsonl:5: no JSON", "file:line"),
         (1, "usual\nError: broken.jsonl, line 5: no JSON", "file:line"),
-        (1, "usual\nError: no JSON in row 4 of broken.jsonl", "stopped"),
+        (1, "usual\nError in 'broken.jsonl': JSON parse error: no value. in row 4", "file:line"),
+        (1, "usual\nError: no JSON in row 4", "stopped"),
         (1, "usual\nError: broken.jsonl:57: no JSON", "stopped"),
         (0, "usual", "trained silently"),
         (0, "usual\nUserWarning: a sequence is longer", "trained with a warning"),

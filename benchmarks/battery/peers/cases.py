@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from battery.peers import hostile, interrupted, malformed, numbers, serving, stored, texts
+from battery.peers import (
+    hostile,
+    interrupted,
+    malformed,
+    numbers,
+    serving,
+    stored,
+    templates,
+    texts,
+)
 from battery.row import Outcome, Size
 
 MOST = Size(kills=20, flips=40)
@@ -22,7 +31,7 @@ PEERS: Mapping[str, Callable[[Path, Size], Outcome]] = {
     "data": malformed.data,
     "overlap": malformed.overlap,
     "hostile": hostile.files,
-    "templates": texts.templates,
+    "templates": templates.templates,
     "controls": texts.controls,
     "bombs": texts.bombs,
     "http": serving.fuzz,

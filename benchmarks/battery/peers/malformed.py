@@ -91,7 +91,7 @@ def data(folder: Path, size: Size) -> Outcome:
     wrong = [n for n, end in ends.items() if n not in HARMLESS and not end.startswith("file:line")]
     bom = ends[HARMLESS[0]].partition(":")[0]
     figure = (
-        f"{tally['file:line']} of {tally.total()} bad rows named by file and line, "
+        f"{tally['file:line']} of {tally.total()} bad rows named by file and line (or row), "
         f"{tally['stopped']} stop without, {tally['over time']} take more than {PATIENCE:.0f} s, "
         f"{tally['trained with a warning']} warned of, {tally['trained silently']} trained on "
         f"silently; byte order mark: {bom}"
@@ -113,7 +113,8 @@ def _told(ended: Ended, path: Path, usual: set[str]) -> str:
         warned = [without_paths(line) for line in new if ABOUT.search(line)]
         return f"trained with a warning: {warned[0]}" if warned else "trained silently"
     message = "\n".join(line for line in new if not line.lstrip().startswith('File "'))
-    place = rf"{re.escape(path.name)}\W{{0,3}}(line |row )?{LINE}\b"
+    # pyarrow counts rows from 0
+    place = rf"{re.escape(path.name)}(\W{{0,3}}(line )?{LINE}\b|.*\bin row {LINE - 1}\b)"
     kind = "file:line" if re.search(place, message) else "stopped"
     return f"{kind}: {without_paths(ended.last_line)}"
 
