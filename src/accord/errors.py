@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST = 40
+"""Words that a message lists at most."""
+
 
 class AccordError(Exception):
     """A mistake the user can mend: what happened, where, and how to mend it.
@@ -33,4 +36,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
-    return "known: " + ", ".join(known) if known else ""
+    more = f", … ({len(known)} in all)" if len(known) > MOST else ""
+    return "known: " + ", ".join(known[:MOST]) + more if known else ""

@@ -111,7 +111,7 @@ def test_windows_that_see_everything_are_no_windows() -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"model_type": "lama"}, "Unknown model_type 'lama'; did you mean 'llama'?"),
+        ({"model_type": "lama"}, "Unknown model_type 'lama'."),
         ({"model_type": "mamba-9"}, "known: gpt2, granitemoe_swa, llama, mistral"),
         ({"sliding_window": 9}, "llama with sliding_window = 9 is not supported"),
         ({"layer_types": ["sliding_attention"] * 2}, "which transformers ignores in this family"),
@@ -139,7 +139,7 @@ def test_windows_that_see_everything_are_no_windows() -> None:
 def test_what_accord_cannot_compute_is_refused(changed: dict[str, Any], told: str) -> None:
     with pytest.raises(AccordError) as caught:
         config_from_hf(hf_of(LLAMA, **changed), "folder/config.json")
-    assert told in caught.value.what
+    assert told in str(caught.value)
     assert caught.value.where == "folder/config.json"
 
 

@@ -84,7 +84,7 @@ MISTAKES = [
     ("dpo.compile=1", "compile is 1", "stages.dpo.compile", "expected true or false"),
     ("sft.steps=1.5", "steps is 1.5", "stages.sft.steps", "expected a whole number above 0"),
     ("sft.steps=true", "steps is true", "stages.sft.steps", "expected a whole number above 0"),
-    ("sft.steps=", "give either steps or epochs", "stages.sft", ""),
+    ("sft.steps=", "no length is given", "stages.sft", "give one of steps, epochs"),
     ("sft.optimizer=mun", "optimizer is 'mun'", "sft.optimizer", "did you mean 'muon'?"),
     ("sft.data=[]", "data is a list of 0", "stages.sft.data", "with at least one item"),
     ("sft.data=b.jsonl", "data is 'b.jsonl'", "stages.sft.data", "a list of mappings"),
@@ -111,7 +111,7 @@ MISTAKES = [
     ("report.reference=tokenizer", "a model is needed", "report.reference", "name a stage"),
     ("report.policies=[sft, dop]", "'dop' is neither", "policies.1", "did you mean 'dpo'?"),
     ("dpo.from=report", "nothing starts from it", "stages.dpo.from", "makes a model"),
-    ("report.prompts={count: 3}", "give texts or data", "stages.report.prompts", ""),
+    ("report.prompts={count: 3}", "no prompts are given", "stages.report.prompts", "give texts"),
     ("report.prompts.texts=[1984]", "item 0 of texts is 1984", "texts.0", "put it in quotes"),
     ("base.model.hiden_size=3", "unknown key 'hiden_size'", "base.model.hiden_size", "hidden_size"),
     ("base.model.hidden_size=30", "not a multiple of num_att", "base.model", "set head_dim"),
@@ -243,3 +243,10 @@ def test_pretraining_needs_an_origin():
         stage_from_args("pretrain", {"data": [{"source": "a"}], "steps": 1, "from": "hub:a/b"}),
         PretrainStage,
     )
+
+
+def test_the_names_of_scorers_are_those_that_there_are():
+    from accord.config.stages import SCORERS
+    from accord.evaluation import scorers
+
+    assert set(SCORERS) == set(scorers.SCORERS)

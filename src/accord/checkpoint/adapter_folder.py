@@ -180,7 +180,9 @@ def _open(folder: Path, stack: ExitStack) -> Any:
             if pickled
             else f"The folder holds no {ADAPTER_WEIGHTS}.",
             str(folder),
-            "Save it as safetensors: model.save_pretrained(folder)." if pickled else "",
+            "Save it as safetensors: model.save_pretrained(folder)."
+            if pickled
+            else "Fetch the adapter again; without its weights there is nothing to add.",
         )
     try:
         return stack.enter_context(safe_open(path, framework="pt"))

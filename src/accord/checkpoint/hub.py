@@ -18,6 +18,12 @@ def fetched(name: str, revision: str | None = None) -> Path:
     pinned = {} if revision is None else {"revision": revision}
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(WANTED), **pinned))
+    except import_module("huggingface_hub.errors").LocalEntryNotFoundError:
+        raise AccordError(
+            f"the model 'hub:{name}' is not in the hub's cache, and the hub is out of reach",
+            f"hub:{name}",
+            "give a local folder, or look at the connection (and at HF_HUB_OFFLINE)",
+        ) from None
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AccordError(

@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from accord.checkpoint.families import FAMILIES, Family
 from accord.config.model import ModelConfig
-from accord.errors import AccordError, did_you_mean
+from accord.errors import AccordError
+
+_AGAIN = "Use the config.json that was saved with the weights, or fetch the folder again."
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,11 @@ def shape_from_hf(hf: Mapping[str, Any], family: Family, where: str) -> ModelCon
         return ModelConfig(**common)
     except KeyError as error:
         raise AccordError(
-            f"config.json lacks the key {error} that {family.model_type} needs.", where
+            f"config.json lacks the key {error} that {family.model_type} needs.", where, _AGAIN
         ) from error
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise AccordError(f"config.json describes no valid model: {told}", where) from error
+        raise AccordError(f"config.json describes no valid model: {told}", where, _AGAIN) from error
 
 
 def family_from_hf(hf: Mapping[str, Any], where: str = "config.json") -> Family:
@@ -117,14 +119,18 @@ def family_from_hf(hf: Mapping[str, Any], where: str = "config.json") -> Family:
         )
     if name not in FAMILIES:
         raise AccordError(
-            f"Unknown model_type '{name}'; {did_you_mean(name, FAMILIES)}", where, _READ_HERE
+            f"Unknown model_type '{name}'.",
+            where,
+            f"Give a model of a family that Accord reads; known: {', '.join(sorted(FAMILIES))}.",
         )
     family = FAMILIES[name]
     for architecture in hf.get("architectures") or ():
         # a bare trunk (LlamaModel) is readable where its head is tied; another head is not
         if architecture not in (family.architecture, _trunk(family.architecture)):
             raise AccordError(
-                f"The folder holds a {architecture}, not a {family.architecture}.", where
+                f"The folder holds a {architecture}, not a {family.architecture}.",
+                where,
+                "Give a language model.",
             )
     return family
 
@@ -155,16 +161,17 @@ def refuse_code(hf: Mapping[str, Any], where: str) -> None:
         )
 
 
-_READ_HERE = "Give a folder of a family that Accord reads."
-
-
 def _trunk(architecture: str) -> str:
     return re.sub(r"(ForCausalLM|LMHeadModel)$", "Model", architecture)
 
 
 def _check_supported(hf: Mapping[str, Any], family: Family, where: str) -> None:
     if hf.get("quantization_config"):
-        raise AccordError("The weights are quantised, which is not supported yet.", where)
+        raise AccordError(
+            "The weights are quantised, which is not supported yet.",
+            where,
+            "Give the model that they were quantised from.",
+        )
     reason = family.refusal(hf)
     if reason is not None:
         raise AccordError(f"{reason}.", where, "Use a model without this setting.")
@@ -175,4 +182,5 @@ def _check_supported(hf: Mapping[str, Any], family: Family, where: str) -> None:
                 f"{family.model_type} with {key} = {value!r} is not supported; "
                 f"supported: {', '.join(map(repr, values))}.",
                 where,
+                "Use a model without this setting.",
             )

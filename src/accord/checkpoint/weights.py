@@ -19,7 +19,8 @@ from accord.config.model import ModelConfig
 from accord.errors import AccordError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-_SHOWN = 8
+_SHOWN = 3
+_AGAIN = "Its download is not whole, or not what it should be: fetch or save the folder again."
 
 
 def write_weights(
@@ -82,7 +83,7 @@ def weight_files(folder: Path) -> list[Path]:
         raise _no_weights(folder)
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise AccordError("The index names no weights.", str(index))
+        raise AccordError("The index names no weights.", str(index), _AGAIN)
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
@@ -92,7 +93,7 @@ def weight_files(folder: Path) -> list[Path]:
                 "Fetch the model again from a source you trust.",
             )
         if not (folder / name).is_file():
-            raise AccordError(f"The folder lacks '{name}'.", str(index), "Fetch it again.")
+            raise AccordError(f"The folder lacks '{name}'.", str(index), _AGAIN)
     return [folder / name for name in names]
 
 
@@ -106,7 +107,7 @@ def _no_weights(folder: Path) -> AccordError:
             str(folder),
             "Save the model as safetensors: model.save_pretrained(folder).",
         )
-    return AccordError(f"The folder holds no {WEIGHTS} and no {INDEX}.", str(folder))
+    return AccordError(f"The folder holds no {WEIGHTS} and no {INDEX}.", str(folder), _AGAIN)
 
 
 class Stored:
@@ -137,7 +138,7 @@ def open_weights(files: list[Path], family: Family, stack: ExitStack) -> dict[st
             file = stack.enter_context(safe_open(path, framework="pt"))
         except SafetensorError as error:
             raise AccordError(
-                f"The file is no whole safetensors file: {error}", str(path), "Fetch it again."
+                f"The file is no whole safetensors file: {error}", str(path), _AGAIN
             ) from error
         stored |= {family.full_name(name): Stored(file, name) for name in file.keys()}  # noqa: SIM118
     return stored
@@ -173,7 +174,7 @@ def check(
     told = [f"{fault}: {_some(names)}" for fault, names in faults.items() if names]
     if told:
         raise AccordError(
-            f"The weights do not fit config.json. {'; '.join(told)}.",
+            f"The weights do not fit config.json; {'; '.join(told)}.",
             where,
             "Use the config.json that was saved with these weights.",
         )
@@ -204,9 +205,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise AccordError(f"The file is not valid JSON: {error}", str(path)) from error
+        raise AccordError(f"The file is not valid JSON: {error}", str(path), _AGAIN) from error
     if not isinstance(value, dict):
-        raise AccordError("The file holds no JSON object.", str(path))
+        raise AccordError("The file holds no JSON object.", str(path), _AGAIN)
     return value
 
 

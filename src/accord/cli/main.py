@@ -1,12 +1,12 @@
 """The entry of the `accord` command: its groups, its exit codes, its way of showing errors.
 
-Exit codes: 0 fine; 1 a check found problems; 2 a mistake of usage, data or settings;
-75 interrupted, saved, to be run again; 130 stopped at once.
+Exit codes: `EXIT_CODES`. `--debug`, wherever it stands, puts the traceback before the message.
 """
 
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Annotated
@@ -21,6 +21,7 @@ from accord.cli import (
     converting,
     data,
     explain,
+    faults,
     generating,
     importing,
     merge,
@@ -32,10 +33,15 @@ from accord.cli import (
 )
 from accord.errors import AccordError
 
-MISTAKE, INTERRUPTED, STOPPED = 2, 75, 130
+MISTAKE, FAULT, INTERRUPTED, STOPPED = 2, 70, 75, 130
+EXIT_CODES = (
+    "0 fine; 1 a check found problems; 2 a mistake of usage, data or settings; 70 a fault in Accord"
+    " itself; 75 interrupted and saved: run it again; 130 stopped at once"
+)
 
 app = typer.Typer(
     help="From raw text to an aligned language model, and a report of what alignment changed.",
+    epilog=f"Exit codes: {EXIT_CODES}.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -97,10 +103,9 @@ def guarded(work: Callable[[], object], debug: bool) -> int:
         code = work()
         return code if isinstance(code, int) else 0
     except Exception as error:
-        code = None if debug else explained(error)
-        if code is None:
-            raise
-        return code
+        if debug:
+            traceback.print_exception(error)
+        return explained(error)
     except Terminated:
         print(f"stopped\n  resume: {_again()}", file=sys.stderr)
         return INTERRUPTED
@@ -109,8 +114,8 @@ def guarded(work: Callable[[], object], debug: bool) -> int:
         return STOPPED
 
 
-def explained(error: Exception) -> int | None:
-    """Say an error in a user's words and give its exit code; none for a fault of Accord's own."""
+def explained(error: Exception) -> int:
+    """Say an error in a user's words and give its exit code."""
     code = MISTAKE
     if isinstance(error, AccordError):
         show(error)
@@ -123,13 +128,14 @@ def explained(error: Exception) -> int | None:
         # The reader has gone, as `head` does; nothing is left to say, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    elif isinstance(error, OSError):
-        show(AccordError(error.strerror or str(error), str(error.filename or "")))
     elif _is_interrupt(error):
         print(f"{error}\n  resume: {_again()}", file=sys.stderr)
         code = INTERRUPTED
+    elif said := faults.in_words(error):
+        show(said)
     else:
-        return None
+        print(faults.fault(error, _again("--debug")), file=sys.stderr)
+        code = FAULT
     return code
 
 
@@ -147,10 +153,10 @@ def _is_interrupt(error: Exception) -> bool:
     return module is not None and isinstance(error, module.Interrupted)
 
 
-def _again() -> str:
+def _again(*options: str) -> str:
     import shlex
 
-    return shlex.join(["accord", *sys.argv[1:]])
+    return shlex.join(["accord", *options, *sys.argv[1:]])
 
 
 def _usage_hint(error: typer.BadParameter) -> str:

@@ -81,12 +81,15 @@ def read_yaml(path: Path) -> Document:
     except FileNotFoundError:
         raise AccordError("no such file", str(path), _neighbours(path)) from None
     except IsADirectoryError:
-        raise AccordError("this is a folder, not a YAML file", str(path)) from None
+        fix = "give the path of the file itself"
+        raise AccordError("this is a folder, not a YAML file", str(path), fix) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise AccordError("not UTF-8 text", f"{path}:{line}", "save it as UTF-8") from None
     except OSError as error:
-        raise AccordError(f"cannot be read: {error.strerror}", str(path)) from None
+        raise AccordError(
+            f"cannot be read: {error.strerror}", str(path), "look at its permissions, or the link"
+        ) from None
     return parse_yaml(text, str(path))
 
 
@@ -103,15 +106,34 @@ def parse_yaml(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise AccordError(f"not valid YAML: {error.problem or error.context}", where) from None
+        what = f"not valid YAML: {error.problem or error.context}"
+        raise AccordError(what, where, _yaml_fix(error)) from None
     except yaml.YAMLError as error:
-        raise AccordError(f"not valid YAML: {error}", name) from None
+        what = f"not valid YAML: {error}"
+        raise AccordError(what, name, "take out what is no text") from None
     return Document(value, tree.origins, name)
 
 
 def parse_value(text: str) -> Any:
     """The plain value that a YAML fragment such as `0.3` or `[a, b]` stands for."""
     return parse_yaml(text, "value").value
+
+
+def _yaml_fix(error: yaml.MarkedYAMLError) -> str:
+    """What mends the commonest faults; what was open when it was noticed names its line."""
+    problem, begun = error.problem or "", error.context_mark
+    opened = f" of line {begun.line + 1}" if begun else ""
+    fixes = {
+        "\\t": "indent with blanks, not with tabs",
+        "']'": f"close the [{opened}, or put a comma between its items",
+        "'}'": f"close the {{{opened}, or put a comma between its keys",
+        "could not find expected ':'": f"write a blank behind the colon{opened}, as in key: value",
+        "mapping values are not allowed": "put text that holds ': ' in quotes, or look at the "
+        "indentation",
+        "end of stream": f"close the quote{opened}",
+    }
+    usual = "look at indentation, quotes and brackets there and in the line above"
+    return next((fix for sign, fix in fixes.items() if sign in problem), usual)
 
 
 def _neighbours(path: Path) -> str:

@@ -11,8 +11,8 @@ from accord.config import mistakes, overrides, references
 from accord.config.document import Document, read_yaml
 from accord.config.model import PRESETS, ModelConfig
 from accord.config.recipe import Recipe
-from accord.config.stages import PretrainStage, StageConfig
-from accord.errors import AccordError
+from accord.config.stages import SCORERS, EvaluateStage, PretrainStage, StageConfig
+from accord.errors import AccordError, did_you_mean
 
 
 def load_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
@@ -35,7 +35,7 @@ def load_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
     found = [
         mistake
         for name, stage in recipe.stages.items()
-        for mistake in _shape_mistakes(stage, ("stages", name), document)
+        for mistake in _further_mistakes(stage, ("stages", name), document)
     ]
     found += references.find_mistakes(recipe.stages, document)
     if found:
@@ -68,7 +68,7 @@ def stage_from_args(
     document = Document({**document.value, "kind": kind}, document.origins, document.name)
     document = overrides.apply(document, settings, overrides.as_written)
     stage: StageConfig = validate(StageConfig, document)
-    found = _shape_mistakes(stage, (), document)
+    found = _further_mistakes(stage, (), document)
     for key, name in references.references(stage):
         missing = references.not_there(name, [], document.where(key))
         found += [missing] if missing else []
@@ -88,7 +88,7 @@ def schema() -> dict[str, Any]:
 def _need_mapping(document: Document, content: str) -> None:
     if not isinstance(document.value, dict):
         found = "empty" if document.value is None else "not a mapping"
-        raise AccordError(f"the file is {found}", document.name, f"it holds {content}")
+        raise AccordError(f"the file is {found}", document.name, f"write {content} into it")
 
 
 def validate(annotation: Any, document: Document) -> Any:
@@ -100,12 +100,34 @@ def validate(annotation: Any, document: Document) -> Any:
         raise mistakes.explain(error, annotation, document) from None
 
 
-def _shape_mistakes(
+def _further_mistakes(
     stage: StageConfig, place: tuple[str, ...], document: Document
 ) -> list[AccordError]:
+    """What is wrong with a stage's settings that their types do not say."""
+    if isinstance(stage, EvaluateStage):
+        return _scorer_mistakes(stage, place, document)
+    return _shape_mistakes(stage, place, document) if isinstance(stage, PretrainStage) else []
+
+
+def _scorer_mistakes(
+    stage: EvaluateStage, place: tuple[str, ...], document: Document
+) -> list[AccordError]:
+    """Scorers that are none: found before hours of training, not after."""
+    return [
+        AccordError(
+            f"there is no scorer '{name}'",
+            document.where((*place, "scorers", index)),
+            did_you_mean(name, SCORERS),
+        )
+        for index, name in enumerate(stage.scorers)
+        if name not in SCORERS
+    ]
+
+
+def _shape_mistakes(
+    stage: PretrainStage, place: tuple[str, ...], document: Document
+) -> list[AccordError]:
     """What is wrong with the model a pretraining stage describes."""
-    if not isinstance(stage, PretrainStage):
-        return []
     preset = PRESETS[stage.model.get("preset", "llama")]
     shape = {key: value for key, value in stage.model.items() if key != "preset"}
     text = json.dumps({**preset, **shape, "vocab_size": 1})

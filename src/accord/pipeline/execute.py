@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from accord.config.references import HUB
+from accord.config.references import HUB, folder_meant
 from accord.config.stages import StageConfig
 from accord.errors import AccordError
 from accord.pipeline import machine
@@ -98,6 +98,10 @@ def execute(task: Task, setting: Setting) -> bool:
     """
     if setting.ranks > 1 and world() > 1:
         raise AccordError("torchrun has started the ranks already", "--ranks", "leave it out")
+    if setting.ranks > 1 and task.config.kind in TRAINED:
+        # here too: starting ranks takes a while, and this needs none
+        check_ranks = import_module("accord.train.splitting").check_ranks
+        check_ranks(task.config.model_dump()["batch_size"], setting.ranks)
     artifact = Artifact(task.folder)
     origins = on_first(lambda: _begin(artifact, task, setting))
     if origins is None:
@@ -203,10 +207,13 @@ def local_folder(name: str) -> Path:
     """Folder of a model named by its path or as `hub:owner/name`, without pickles or code.
 
     Raises:
-        AccordError: The hub cannot be reached or knows no such model.
+        AccordError: There is no such folder, or the hub cannot be reached or knows no such model.
     """
     if not name.startswith(HUB):
-        return Path(name).expanduser()
+        folder = Path(name).expanduser()
+        if not folder.exists():
+            raise AccordError("There is no such model folder.", name, folder_meant(name))
+        return folder
     return import_module("accord.checkpoint.hub").fetched(name.removeprefix(HUB))
 
 

@@ -73,7 +73,7 @@ def push(upload: Upload, name: str, private: bool, api: Any = None) -> str:
         AccordError: Not logged in, no right to write there, or no connection.
     """
     if name.count("/") != 1 or not all(name.split("/")):
-        raise AccordError(f"'{name}' is no name of a model", "NAME", "write OWNER/NAME")
+        raise AccordError(f"'{name}' is no name of a model", name, "write OWNER/NAME")
     hub = import_module("huggingface_hub")
     api = api or hub.HfApi()
     try:
@@ -85,6 +85,9 @@ def push(upload: Upload, name: str, private: bool, api: Any = None) -> str:
             allow_patterns=[file for file, _ in upload.files],
             commit_message="Upload with Accord",
         )
+    except import_module("huggingface_hub.errors").LocalTokenNotFoundError:
+        what = "The model was not uploaded: nobody is logged in to the hub on this machine."
+        raise AccordError(what, name, "log in first: hf auth login") from None
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AccordError(

@@ -1,6 +1,7 @@
 """The server as a process: where it listens, and how it ends."""
 
 import logging
+import os
 import signal
 import socket
 from collections.abc import Sequence
@@ -87,7 +88,7 @@ def listening(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or str(error)
+        said = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         raise AccordError(
             f"cannot listen at {host}:{port}: {said}", "--port", "choose another port or address"
         ) from error

@@ -17,14 +17,22 @@ def micro_batch_size(config: TrainConfig, ranks: Ranks) -> int:
     Raises:
         AccordError: batch_size is not a multiple of the ranks.
     """
-    if config.batch_size % ranks.world:
-        raise AccordError(
-            f"batch_size {config.batch_size} is not a multiple of the {ranks.world} ranks",
-            "batch_size",
-            f"take {ranks.world * max(1, round(config.batch_size / ranks.world))}, "
-            "or another number of ranks",
-        )
+    check_ranks(config.batch_size, ranks.world)
     return config.micro_batch_size or config.batch_size // ranks.world
+
+
+def check_ranks(batch_size: int, world: int) -> None:
+    """Refuse a batch that ranks cannot share equally.
+
+    Raises:
+        AccordError: batch_size is not a multiple of the ranks.
+    """
+    if batch_size % world:
+        raise AccordError(
+            f"batch_size {batch_size} is not a multiple of the {world} ranks",
+            "batch_size",
+            f"take {world * max(1, round(batch_size / world))}, or another number of ranks",
+        )
 
 
 def by_count(rows: Sequence[Any], ranks: Ranks, size: int) -> Parts:
