@@ -12,7 +12,7 @@ import resource
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -88,6 +88,15 @@ class Gate:
     def note(self, name: str, value: float) -> None:
         """Keep a number beside the times, such as the first loss."""
         self._report.notes.setdefault(name, value)
+
+    def latest(self, name: str, value: float) -> None:
+        """Keep a number that grows truer with every step, such as a median over all of them."""
+        self._report.notes[name] = value
+
+    @property
+    def notes(self) -> Mapping[str, float]:
+        """What was noted so far."""
+        return self._report.notes
 
     def _exchange(self) -> int:
         self._report.peak_bytes = peak_resident_bytes()

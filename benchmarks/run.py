@@ -1,7 +1,7 @@
-"""Pretraining, DPO, GRPO and generation beside transformers, TRL and a plain loop, in one run.
+"""Pretraining, DPO, GRPO, generation and serving beside transformers, TRL, vLLM, a plain loop.
 
     python benchmarks/run.py [--quick] [--only ROW …] [--threads 1] [--large] [--compile]
-        [--json FILE]
+        [--peers VENV] [--json FILE]
 
 Writes `benchmarks/results/cpu.json` (raw rates of each round) and, from it, `docs/benchmarks.md`.
 `--only` replaces the named rows and leaves the others of an earlier run as they stand.
@@ -24,14 +24,16 @@ RESULT, PAGE = HERE / "results" / "cpu.json", HERE.parent / "docs" / "benchmarks
 PEERS = ("transformers", "trl")
 
 
-def rows(compile: bool) -> dict[str, Callable[[Path, bool], Any]]:
+def rows(compile: bool, peers: Path | None) -> dict[str, Callable[[Path, bool], Any]]:
     """What can be measured, by name."""
+    import checkpoints
     import generation
     import grpo
     import head
     import preference
     import preference_rows
     import pretraining
+    import serving
 
     return {
         "pretraining": partial(pretraining.row, compile=compile),
@@ -42,8 +44,13 @@ def rows(compile: bool) -> dict[str, Callable[[Path, bool], Any]]:
         "generation-1": partial(generation.row, 1, 3.0),
         "generation-8": partial(generation.row, 8, 5.0),
         "generation-64": partial(generation.row, 64, 10.0),
+        **{f"serving-{streams}": partial(serving.row, streams, peers) for streams in (1, 8, 64)},
         "head": head.row,
         "growth": pretraining.growth_row,
+        "checkpoints": partial(checkpoints.save_row, "1.5 M"),
+        "checkpoints-30m": partial(checkpoints.save_row, "30 M"),
+        "checkpoints-steps": partial(checkpoints.step_row, "1.5 M"),
+        "checkpoints-steps-30m": partial(checkpoints.step_row, "30 M"),
         "pretraining-large": pretraining.large_row,
     }
 
@@ -55,6 +62,13 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--large", action="store_true", help="GPT-2 124 M too (slow)")
     parser.add_argument("--compile", action="store_true", help="Accord compiled too (slow start)")
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        metavar="VENV",
+        default=os.environ.get("ACCORD_BENCH_PEERS"),
+        help="environment with vLLM and fastapi, whose servers are measured beside Accord's",
+    )
     parser.add_argument("--json", type=Path, default=RESULT)
     parser.add_argument("--page", type=Path, default=PAGE)
     return parser.parse_args(arguments)
@@ -116,7 +130,7 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=150)
-    known = rows(arguments.compile)
+    known = rows(arguments.compile, arguments.peers)
     unknown = [name for name in arguments.only if name not in known]
     if unknown:
         console.print(f"no row {', '.join(unknown)}; there are {', '.join(known)}")

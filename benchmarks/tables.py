@@ -18,8 +18,21 @@ its start to the start of the next, so that data loading, metrics and logging co
 medians over the rounds, with the slowest and the fastest. A ratio is the median of the rounds'
 ratios. TRL runs its own trainer; the plain loop of training is `benchmarks/plain.py`, a
 hand-written model with full logits. Memory is the peak resident memory and, in brackets, how much
-of it came after libraries, weights and data were loaded.
+of it came after libraries, weights and data were loaded. Servers wait stopped while another is
+measured; their memory counts pages that processes share in parts.
 """
+LATENCIES: Mapping[str, str] = {
+    "first token, ms (worst)": "first",
+    "further token, ms (worst)": "each",
+}
+"""Columns of a row of servers, and what their notes are called."""
+NOTED: Mapping[str, str] = {
+    "first_loss": "First loss",
+    "first_grad_norm": "First gradient norm",
+    "save_ms": "Milliseconds a save",
+    "save_share": "Per cent of the time spent in saves or waiting for them",
+}
+"""Notes that all contenders of a row may have, and their sentence."""
 CEILING = """## What stands in the way of the targets
 
 The targets were set on a core whose matrix units multiply bf16 about seven times as fast as fp32
@@ -46,9 +59,7 @@ def to_json(row: Row, measured: Mapping[str, Measured]) -> dict[str, Any]:
                 "peer": peer,
                 "target": target,
                 "ratio": ratio_of(measured[ours], measured[peer]),
-                "cpu_ratio": ratio(measured[ours].cpu_rates, measured[peer].cpu_rates)
-                if measured[ours].rates and measured[peer].rates
-                else None,
+                "cpu_ratio": cpu_ratio(measured, ours, peer),
             }
             for ours, peer, target in row.targets
         ],
@@ -69,6 +80,13 @@ def ratio_of(ours: Measured, peer: Measured) -> float | None:
     return ratio(ours.rates, peer.rates) if ours.rates and peer.rates else None
 
 
+def cpu_ratio(measured: Mapping[str, Measured], ours: str, peer: str) -> float | None:
+    """The same by the processor's clock; none of servers, where it is the client's."""
+    if is_served(measured) or not (measured[ours].rates and measured[peer].rates):
+        return None
+    return ratio(measured[ours].cpu_rates, measured[peer].cpu_rates)
+
+
 def is_ours(name: str) -> bool:
     """Whether a contender is Accord (at the head: not plain)."""
     return name.startswith(("accord", "weighted_nll", "token_logps"))
@@ -78,7 +96,23 @@ def columns(row: Row, measured: Mapping[str, Measured]) -> list[str]:
     """The table's header: a ratio to each peer."""
     peers = [f"x {name}" for name in measured if not is_ours(name)] if row.targets else []
     peers += ["x the line above"] if row.beside else []
-    return ["", f"{row.unit}/s", "slowest to fastest", *peers, "peak MiB (in steps)"]
+    latencies = list(LATENCIES) if is_served(measured) else []
+    memory = "server, MiB" if is_served(measured) else "peak MiB (in steps)"
+    return ["", f"{row.unit}/s", "slowest to fastest", *peers, *latencies, memory]
+
+
+def is_served(measured: Mapping[str, Measured]) -> bool:
+    """Whether a row is of servers, which have latencies and memory of their own."""
+    return any("first_ms" in found.notes for found in measured.values())
+
+
+def latencies(figures: Measured) -> list[str]:
+    """Median and worst milliseconds, in the order of the header."""
+    found = figures.notes
+    return [
+        f"{found[f'{name}_ms']:.1f} ({found[f'{name}_worst_ms']:.1f})"
+        for name in LATENCIES.values()
+    ]
 
 
 def lines(row: Row, measured: Mapping[str, Measured]) -> list[list[str]]:
@@ -101,9 +135,12 @@ def lines(row: Row, measured: Mapping[str, Measured]) -> list[list[str]]:
             value = ratio_of(figures, measured[own]) if own else None
             ratios.append("" if value is None else f"{value:.1f}")
         spread = f"{number(min(figures.rates))} to {number(max(figures.rates))}"
-        grown = (figures.peak_bytes - figures.loaded_bytes) // MIB
-        memory = f"{figures.peak_bytes // MIB:,} ({grown:,})"
-        found.append([name, number(figures.median), spread, *ratios, memory])
+        if is_served(measured):
+            memory = [*latencies(figures), f"{figures.notes['server_bytes'] // MIB:,.0f}"]
+        else:
+            grown = (figures.peak_bytes - figures.loaded_bytes) // MIB
+            memory = [f"{figures.peak_bytes // MIB:,} ({grown:,})"]
+        found.append([name, number(figures.median), spread, *ratios, *memory])
     return found
 
 
@@ -123,7 +160,7 @@ def notes(row: Row, measured: Mapping[str, Measured]) -> list[str]:
             )
         if "compiled" in name and "warm_up_seconds" in figures.notes:
             said.append(f"{name}: first round {figures.notes['warm_up_seconds']:.0f} s.")
-    for note, title in (("first_loss", "First loss"), ("first_grad_norm", "First gradient norm")):
+    for note, title in NOTED.items():
         first = {name: f.notes[note] for name, f in measured.items() if note in f.notes}
         if first:
             said.append(f"{title}: " + ", ".join(f"{n} {v:z.3f}" for n, v in first.items()) + ".")
