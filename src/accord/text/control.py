@@ -42,6 +42,22 @@ def control_tokens(
     return tokens
 
 
+def merges_within(vocab_size: int, control: Sequence[str]) -> int:
+    """Bytes and merges that a vocabulary has room for beside its control tokens.
+
+    Raises:
+        AccordError: Not even the 256 bytes.
+    """
+    if vocab_size - len(control) < 256:
+        raise AccordError(
+            f"vocab_size {vocab_size} is too small: 256 bytes and {len(control)} control "
+            f"tokens need {256 + len(control)}",
+            where="vocab_size",
+            fix=f"set vocab_size to at least {256 + len(control)}",
+        )
+    return vocab_size - len(control)
+
+
 def with_control(core: tokenizers.Tokenizer, tokens: Iterable[str]) -> tokenizers.Tokenizer:
     """A copy in which each of the tokens is a control token.
 

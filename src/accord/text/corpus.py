@@ -6,6 +6,7 @@ library's own expressions take for letters, marks, numbers and blanks. `Tokenize
 slow twin: the ids are equal.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -13,6 +14,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, pre_tokenizers
+
+from accord.text.bpe import byte_level_bpe
+from accord.text.patterns import PATTERNS
 
 _CLASSES = (r"\p{L}", r"\p{M}", r"\p{N}", r"\s")
 _BEYOND = re.compile("[^\u0000-\ud7ff\ue000-\uffff]")  # emoji and the like: the slow way
@@ -32,6 +36,17 @@ class _Words(dict[str, bytes]):
         if len(word) <= _LONGEST_KEPT:
             self[word] = ids
         return ids
+
+
+def preset_of(definition: str) -> str | None:
+    """The preset whose words a `tokenizer.json` encodes on their own; none: it is another kind."""
+    parts = json.loads(definition)
+    if parts["normalizer"] or not all(token["special"] for token in parts["added_tokens"]):
+        return None
+    for preset in PATTERNS.values():
+        if parts["pre_tokenizer"] == json.loads(byte_level_bpe(preset).to_str())["pre_tokenizer"]:
+            return preset
+    return None
 
 
 def encode_by_word(

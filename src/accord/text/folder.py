@@ -71,6 +71,8 @@ def _read_sentencepiece(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialToke
     core = converted(model)
     added = _read_json(folder / "added_tokens.json")
     # ids follow the order in which tokens are added
+    if not all(isinstance(number, int) for number in added.values()):
+        raise AccordError("an id is no number", str(folder / "added_tokens.json"), "mend it")
     for token in sorted(added, key=lambda token: added[token]):
         core.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False)])
         if core.token_to_id(token) != added[token]:

@@ -14,6 +14,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 from accord.errors import AccordError
+from accord.text.core import check_size, check_tokens
 
 MODEL = "tokenizer.model"
 _BLANK = "▁"
@@ -65,14 +66,16 @@ def read(path: Path) -> SentencePiece:
     Raises:
         AccordError: It is no SentencePiece model, or one whose ids cannot be given exactly.
     """
+    check_size(path)
     try:
         model = _model(path.read_bytes())
-    except (ValueError, IndexError, struct.error, UnicodeDecodeError, AttributeError) as error:
+    except (LookupError, ValueError, struct.error, AssertionError) as error:
         raise AccordError(
             f"the file is no SentencePiece model: {error}",
             str(path),
             "give a folder with a tokenizer.json",
         ) from error
+    check_tokens((piece.text for piece in model.pieces), str(path))
     reason = _refusal(model)
     if reason is not None:
         raise AccordError(

@@ -5,7 +5,6 @@ name, or given as `pat_str` in `tokenizer_config.json`.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 
 from accord.errors import AccordError
+from accord.text.core import check_patterns, check_size, check_tokens
 from accord.text.patterns import PATTERNS
 
 TEKKEN, RANKS = "tekken.json", "*.tiktoken"
@@ -73,12 +73,16 @@ def read(path: Path, config: Mapping[str, Any]) -> Ranks:
     Raises:
         AccordError: It is no such file, ranks are missing, or nothing says how words are cut.
     """
+    check_size(path)
     try:
-        return _tekken(path) if path.name == TEKKEN else _ranks(path, config)
-    except (ValueError, KeyError, TypeError, IndexError, binascii.Error) as error:
+        ranks = _tekken(path) if path.name == TEKKEN else _ranks(path, config)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise AccordError(
             f"the file holds no tiktoken ranks: {error}", str(path), "fetch it again"
         ) from error
+    check_tokens(ranks.tokens, str(path))
+    check_patterns([ranks.pattern], str(path))
+    return ranks
 
 
 def converted(ranks: Ranks) -> tokenizers.Tokenizer:
@@ -117,6 +121,8 @@ def _ranks(path: Path, config: Mapping[str, Any]) -> Ranks:
             str(path),
             'add "pat_str", its regular expression, to tokenizer_config.json',
         )
+    if not isinstance(pattern, str):
+        raise ValueError("pat_str is no text")
     lines = [line.split() for line in path.read_bytes().splitlines() if line.strip()]
     stored = {int(rank): base64.b64decode(token, validate=True) for token, rank in lines}
     tokens = _in_order(stored)

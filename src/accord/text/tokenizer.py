@@ -3,7 +3,6 @@
 Text is only ever text: `encode` never yields a control token, whatever the text says.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -19,12 +18,13 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken
 
 from accord.errors import AccordError
-from accord.text.bpe import byte_level_bpe, trained_bpe
-from accord.text.control import control_tokens, with_control
-from accord.text.corpus import encode_by_word
+from accord.text.bpe import trained_bpe
+from accord.text.control import control_tokens, merges_within, with_control
+from accord.text.core import library
+from accord.text.corpus import encode_by_word, preset_of
 from accord.text.folder import SpecialTokens, read_folder, write_folder
-from accord.text.patterns import PATTERNS, split_pattern
-from accord.text.strings import batches, is_text, surrogate
+from accord.text.patterns import split_pattern
+from accord.text.strings import batches
 from accord.text.templates import jinja_of, name_of, named_template, template_of, with_system
 
 
@@ -77,15 +77,7 @@ class Tokenizer:
         """
         template = named_template(chat_template)
         control = control_tokens(end_token, pad_token, template.control_tokens, special_tokens)
-        merges_end = vocab_size - len(control)
-        if merges_end < 256:
-            raise AccordError(
-                f"vocab_size {vocab_size} is too small: 256 bytes and {len(control)} control "
-                f"tokens need {256 + len(control)}",
-                where="vocab_size",
-                fix=f"set vocab_size to at least {256 + len(control)}",
-            )
-        core = trained_bpe(texts, merges_end, split_pattern(pattern))
+        core = trained_bpe(texts, merges_within(vocab_size, control), split_pattern(pattern))
         core = with_control(core, control)
         return cls(core, SpecialTokens(end_token, pad_token), chat_template)
 
@@ -218,14 +210,7 @@ class Tokenizer:
     @cached_property
     def _preset(self) -> str | None:
         """The preset whose words are encoded on their own; none: the tokenizer is another kind."""
-        parts = json.loads(self._core.to_str())
-        if parts["normalizer"] or not all(t["special"] for t in parts["added_tokens"]):
-            return None
-        for preset in PATTERNS.values():
-            like = json.loads(byte_level_bpe(preset).to_str())["pre_tokenizer"]
-            if parts["pre_tokenizer"] == like:
-                return preset
-        return None
+        return preset_of(self._core.to_str())
 
     @property
     def definition(self) -> str:
@@ -234,7 +219,8 @@ class Tokenizer:
 
     def with_added(self, text: str) -> list[int]:
         """Ids of a text with what the tokenizer itself puts before and after it, as servers do."""
-        return self._core.encode(text, add_special_tokens=True).ids
+        with library(text):
+            return self._core.encode(text, add_special_tokens=True).ids
 
     @property
     def fingerprint(self) -> str:
@@ -268,27 +254,25 @@ class Tokenizer:
         """
         found = self._core.token_to_id(token)
         if found is None:
-            raise AccordError(f"the tokenizer has no token '{token}'", fix="add it and retrain")
+            raise AccordError(
+                f"the tokenizer has no token '{token}'", "tokenizer", "add it and retrain"
+            )
         return found
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; never a control token's, and nothing is added before or after.
 
         Raises:
-            AccordError: The text holds a lone surrogate, which is no character.
+            AccordError: The text holds a lone surrogate, which is no character; the tokenizer's
+                regular expression gives up on it.
         """
-        try:
+        with library(text):
             return self._core.encode(text, add_special_tokens=False).ids
-        except TypeError as error:
-            raise surrogate(text) from error
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, as `encode` gives them."""
-        try:
+        with library(*texts):
             encoded = self._core.encode_batch_fast(list(texts), add_special_tokens=False)
-        except TypeError as error:
-            bad = next((t for t in texts if not is_text(t)), "")
-            raise surrogate(bad) from error
         return [e.ids for e in encoded]
 
     def encode_corpus(self, texts: Iterable[str]) -> list[NDArray[np.uint32]]:
