@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accord.cli.planning import Profile, plan
+
 if TYPE_CHECKING:
     from accord.config.stages import StageConfig
 
-TAKES_SETTINGS = frozenset({"run", "tokenizer", "pretrain", "sft", "reward", "dpo", "evaluate"})
+TAKES_SETTINGS = frozenset(
+    {"run", "plan", "tokenizer", "pretrain", "sft", "reward", "dpo", "evaluate"}
+)
 
 Settings = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings, the last word.")
@@ -31,7 +35,7 @@ Ranks = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (run, tokenizer, pretrain, sft, reward, dpo, evaluate):
+    for command in (run, plan, tokenizer, pretrain, sft, reward, dpo, evaluate):
         app.command()(command)
 
 
@@ -44,6 +48,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; default runs/<name>.")
     ] = None,
+    profile: Profile = "",
     ranks: Ranks = 1,
 ) -> None:
     """Run a recipe's stages and write its report.
@@ -52,12 +57,13 @@ def run(
 
     Settings are dotted paths: dpo.beta=0.3 seed=2
     """
-    from accord.config.load import load_recipe
     from accord.pipeline.execute import Setting
+    from accord.pipeline.plan import in_profile
     from accord.pipeline.run import run as run_recipe
 
-    loaded = load_recipe(recipe, settings or [])
-    command = _command(["run", str(recipe), *(settings or [])])
+    loaded = in_profile(recipe, settings or [], profile)
+    size = ["--profile", profile] if profile else []
+    command = _command(["run", str(recipe), *size, *(settings or [])])
     run_recipe(loaded, out, stage, Setting(loaded.seed, ranks=ranks), command)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from accord.config.base import Strict
+from accord.config.profiles import RecipeProfile
 from accord.config.stages import StageConfig
 
 StageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -24,3 +25,5 @@ class Recipe(Strict):
     """Seed of every stage that sets none."""
     stages: dict[StageName, StageConfig] = Field(min_length=1)
     """Name to settings; a stage writes into the folder of its name."""
+    profiles: dict[StageName, RecipeProfile] = Field(default_factory=dict, exclude=True)
+    """Other sizes of the same recipe: `accord plan --profile NAME` lays one out."""
