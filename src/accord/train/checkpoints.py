@@ -91,13 +91,13 @@ class Checkpoints:
             AccordError: A weight is not finite; the disk is full.
         """
         tensors = pack_state(self._weights, self._optimizer)
-        refuse_not_finite(tensors, cursor.step)
         if self._collector is not None:
             held = self._collector.state()
             tensors |= {f"collector/{name}": tensor for name, tensor in held.items()}
         meta = {"cursor": asdict(cursor), "run": self._identity}
 
         def write() -> None:
+            refuse_not_finite(tensors, cursor.step)
             self._log.sync()
             self._saver.save(cursor.step, tensors, meta)
 
