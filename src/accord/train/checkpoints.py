@@ -90,14 +90,14 @@ class Checkpoints:
         Raises:
             AccordError: A weight is not finite; the disk is full.
         """
-        tensors = pack_state(self._weights, self._optimizer)
+        tensors = trained = pack_state(self._weights, self._optimizer)
         if self._collector is not None:
             held = self._collector.state()
-            tensors |= {f"collector/{name}": tensor for name, tensor in held.items()}
+            tensors = trained | {f"collector/{name}": tensor for name, tensor in held.items()}
         meta = {"cursor": asdict(cursor), "run": self._identity}
 
         def write() -> None:
-            refuse_not_finite(tensors, cursor.step)
+            refuse_not_finite(trained, cursor.step)
             self._log.sync()
             self._saver.save(cursor.step, tensors, meta)
 
