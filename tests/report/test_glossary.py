@@ -43,7 +43,7 @@ from accord.train import current_ranks
 from accord.train.routing import RouterLosses
 
 ROOT = Path(__file__).resolve().parents[2]
-RARE = {"skipped_rows"}
+RARE = {"skipped_rows", "spike_rows"}
 """Logged only with a step that was not finite."""
 
 CHIEF = (

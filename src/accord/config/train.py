@@ -42,6 +42,9 @@ class TrainConfig(Strict):
     only."""
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     """Longer gradients are scaled down to this norm; none: never."""
+    skip_spikes: float | None = Field(default=None, gt=0)
+    """Leave out steps whose loss or gradient norm is more than this many robust deviations above
+    the latest 128; none: none."""
 
     schedule: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
     """Course of the learning rate after the warm-up; wsd: stable, then a linear decay over the last
@@ -90,9 +93,13 @@ class TrainConfig(Strict):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give either steps or epochs")
+            both = self.steps is not None
+            said = "both steps and epochs are given; delete" if both else "no length is given; give"
+            raise ValueError(f"{said} one of steps, epochs")
         if self.warmup_steps is not None and self.warmup_ratio is not None:
-            raise ValueError("give warmup_steps or warmup_ratio, not both")
+            raise ValueError("warmup_steps and warmup_ratio are given; give one, not both")
         if self.micro_batch_size is not None and self.micro_batch_tokens is not None:
-            raise ValueError("give micro_batch_size or micro_batch_tokens, not both")
+            raise ValueError(
+                "micro_batch_size and micro_batch_tokens are given; give one, not both"
+            )
         return self

@@ -22,6 +22,9 @@ NO_EFFECT = frozenset(
 )
 """Settings that leave the result as it is: changing one of them reruns nothing."""
 
+LATER = frozenset({"skip_spikes"})
+"""Settings that came later: left out while unset, so that results from before still stand."""
+
 MODEL_FILES = (
     "config.json",
     "generation_config.json",
@@ -50,6 +53,7 @@ def fingerprint(
         data: Each local source to the hash of its content.
     """
     settings = config.model_dump(mode="json", by_alias=True, exclude={*NO_EFFECT, "seed"})
+    settings = {k: v for k, v in settings.items() if k not in LATER or v is not None}
     parts = {"format": FORMAT, "settings": settings, "seed": seed}
     return hash_json({**parts, "inputs": dict(inputs), "data": dict(data)})
 

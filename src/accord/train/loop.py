@@ -3,9 +3,9 @@
 A step: rows are split over ranks and micro-batches, each micro-batch's loss *sum* is
 backpropagated, gradients and weights are summed, and gradients are divided once, by the global
 weight. So accumulation, padding and ranks change nothing. A step whose loss or gradient is not
-finite is skipped by all ranks alike. Everything that the next step depends on is in the
-checkpoint, and the rows of a step are a pure function of its number: a resumed run ends in the
-same bytes.
+finite is skipped by all ranks alike, and so is a spike where that is asked for. Everything that the
+next step depends on is in the checkpoint, and the rows of a step are a pure function of its number:
+a resumed run ends in the same bytes.
 """
 
 import math
@@ -47,6 +47,7 @@ from accord.train.routing import RouterLosses
 from accord.train.schedule import factor
 from accord.train.shows import Show, Watcher, open_shows, watching
 from accord.train.skipping import skip
+from accord.train.spikes import leave_out, spiked
 
 
 class Trainer:
@@ -175,13 +176,13 @@ class Trainer:
         """One step with what follows it (evaluation, log, checkpoint); true if asked to stop."""
         cursor, total = self._cursor, self._source.steps
         began = time.monotonic()
-        stopped, bad_rows = self._train(stop)
+        stopped, left_out = self._train(stop)
         self._window.seconds += time.monotonic() - began
         calls = due(cursor.step, total, self._config)
         evaluates = calls.evaluates and self._evaluate is not None
         line: dict[str, Any] = {}
-        if calls.logs or evaluates or stopped or bad_rows:
-            line = self._line(bad_rows) | (self._evaluation() if evaluates else {})
+        if calls.logs or evaluates or stopped or left_out:
+            line = self._line(left_out) | (self._evaluation() if evaluates else {})
             if self._ranks.rank == 0:
                 self._log.append(line)
         if calls.saves or stopped:
@@ -192,8 +193,8 @@ class Trainer:
             show(cursor.step, line)
         return stopped
 
-    def _train(self, stop: Callable[[], bool]) -> tuple[bool, list[str]]:
-        """Gradients, then an optimiser step; returns the wish to stop and a skipped step's rows."""
+    def _train(self, stop: Callable[[], bool]) -> tuple[bool, dict[str, list[str]]]:
+        """Gradients, then an optimiser step; the wish to stop, and a skipped step's rows."""
         cursor, config = self._cursor, self._config
         if self._collector is not None:
             self._window.add(self._collector.fill(cursor.step, self._weights.full))
@@ -208,10 +209,15 @@ class Trainer:
             # nothing carries loss, such as a batch of completions that were all cut off and masked
             self._weights.clear()
             self._window.add(pairs)
-            return stopped, []
+            return stopped, {}
         if not (math.isfinite(total) and math.isfinite(norm)):
             self._weights.clear()
-            return stopped, skip(cursor, seen, self._ranks, self._warn)
+            return stopped, {"skipped_rows": skip(cursor, seen, self._ranks, self._warn)}
+        if spiked(cursor, total / weight, norm, config.skip_spikes):
+            self._weights.clear()
+            figures = total / weight, norm
+            rows = leave_out(cursor, *figures, seen, self._ranks, self._warn)
+            return stopped, {"spike_rows": rows}
         clip = min(1.0, config.max_grad_norm / (norm + 1e-6)) if config.max_grad_norm else 1.0
         self._weights.scale(clip / weight)
         self._optimizer.step(share)
@@ -221,7 +227,7 @@ class Trainer:
         self._window.add(pairs | {"grad_norm": (norm, 1.0)})
         if self._collector is not None:
             self._collector.observe(pairs)
-        return stopped, []
+        return stopped, {}
 
     def _agree(
         self, sums: Sums, stop: Callable[[], bool]
@@ -237,7 +243,7 @@ class Trainer:
         total.backward()
         self._weights.hand_over()
 
-    def _line(self, bad_rows: list[str]) -> dict[str, Any]:
+    def _line(self, left_out: dict[str, list[str]]) -> dict[str, Any]:
         """The run log's line for what has happened since the last one."""
         cursor, window = self._cursor, self._window
         share = factor(self._config, cursor.step - 1, self._source.steps)
@@ -248,10 +254,8 @@ class Trainer:
             line["epoch"] = cursor.step / self._steps_per_epoch
         line |= {"num_tokens": cursor.num_tokens} | window.rates(self._unit)
         line["peak_memory_bytes"] = peak_memory_bytes(self._ranks.device)
-        if bad_rows:
-            line["skipped_rows"] = bad_rows
         self._window = Window()
-        return line
+        return line | left_out
 
     def _evaluation(self) -> dict[str, float]:
         assert self._evaluate is not None

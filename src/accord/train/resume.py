@@ -1,7 +1,7 @@
 """What a checkpoint holds of a run, and which runs may go on from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ _FREE = {
     "gradient_checkpointing",
 }
 
+_LATER = frozenset({"skip_spikes"})
+"""Settings that came later: left out while unset, so that the runs from before are the same."""
+
 
 @dataclass
 class Cursor:
@@ -37,14 +40,20 @@ class Cursor:
     Args:
         step: Optimiser steps taken or skipped: also the place in the data.
         num_tokens: Tokens read, over all ranks.
-        skipped: Steps skipped because loss or gradient was not finite.
-        skipped_in_a_row: The latest of them, without a good step since.
+        skipped: Steps skipped because loss or gradient was not finite, or a spike.
+        skipped_in_a_row: The latest that were not finite, without a good step since.
+        losses: Of the latest steps taken, oldest first; empty unless spikes are skipped.
+        norms: Of their gradients.
+        spikes_in_a_row: The latest steps that were spikes.
     """
 
     step: int = 0
     num_tokens: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
+    losses: list[float] = field(default_factory=list[float])
+    norms: list[float] = field(default_factory=list[float])
+    spikes_in_a_row: int = 0
 
 
 def pack_state(weights: Weights, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -69,15 +78,17 @@ def run_identity(config: TrainConfig, steps: int, fingerprint: str) -> dict[str,
     """What has to be equal for a checkpoint to be continued, as plain JSON."""
     mine = (set(TrainConfig.model_fields) - _FREE) | {"lora"}
     settings = config.model_dump(mode="json", include=mine)
+    settings = {k: v for k, v in settings.items() if k not in _LATER or v is not None}
     return {**settings, "steps": steps, "fingerprint": fingerprint}
 
 
 def refuse_other_run(saved: Mapping[str, Any], mine: Mapping[str, Any], folder: Path) -> None:
     """Raise AccordError, naming the settings, if a checkpoint belongs to another run."""
-    keys = [key for key in mine if saved.get(key) != mine[key]]
+    known = (*mine, *sorted(_LATER - mine.keys()))
+    keys = [key for key in known if saved.get(key) != mine.get(key)]
     if not keys:
         return
-    changes = ", ".join(f"{key} was {saved.get(key)} and is {mine[key]}" for key in keys)
+    changes = ", ".join(f"{key} was {saved.get(key)} and is {mine.get(key)}" for key in keys)
     raise AccordError(
         f"the checkpoint was made with other settings: {changes}",
         str(folder),

@@ -36,7 +36,8 @@ def skip(
     everyone = ranks.gather((bad, [ids for _, ids in seen]))
     named = [ids for part, _ in everyone for ids in part]
     named = named or [ids for _, part in everyone for ids in part]
-    rows = [row for ids in named for row in ids]
+    # a rank that has run out of rows goes through one again
+    rows = list(dict.fromkeys(row for ids in named for row in ids))
     warn(
         f"step {cursor.step}: loss or gradient is not finite; skipped, weights unchanged; "
         f"rows {', '.join(rows) or '(unnamed)'}"

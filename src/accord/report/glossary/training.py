@@ -131,6 +131,16 @@ METRICS: Mapping[str, Entry] = {
         try_="Look at these rows; lower lr; precision: fp32.",
         stages=TRAINED,
     ),
+    "spike_rows": Entry(
+        "Ids of the rows of a step that was left out as a spike (skip_spikes).",
+        healthy="Absent, or a few in thousands of steps.",
+        bad="Many: skip_spikes is too low, and the rows that training is for are left out. After "
+        "five steps in a row the rise is taken as one that lasts.",
+        try_="Look at these rows; raise skip_spikes; lower lr, warm up longer.",
+        formula="x > median + skip_spikes · max(1.4826 · MAD, 1 % of the median), of loss or "
+        "gradient norm, over the latest 128 steps taken",
+        stages=TRAINED,
+    ),
 }
 
 KEYS: Mapping[str, Entry] = {
@@ -207,6 +217,12 @@ KEYS: Mapping[str, Entry] = {
         healthy="1.0. Clipping is meant for peaks.",
         bad="grad_norm above it at nearly every step: it then sets the step size, and lr does not.",
         try_="Lower lr first; none leaves gradients as they are.",
+    ),
+    "TrainConfig.skip_spikes": Entry(
+        healthy="none; 10 or more for a long pretraining run whose data nobody has read.",
+        bad="Below 6: hard rows are left out, and the model does not learn them. Losses of pairs "
+        "and policies have long tails: there it leaves out what should be learned.",
+        try_="Lower lr, longer warm-up and max_grad_norm first; look at spike_rows in the log.",
     ),
     "TrainConfig.schedule": Entry(
         healthy="linear or cosine for fine-tuning; wsd where a run may be prolonged.",
