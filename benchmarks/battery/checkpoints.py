@@ -68,6 +68,8 @@ def fault(folder: Path, name: str, content: bytes | None) -> str | None:
     store, said = filled(folder)
     try:
         latest = store.latest()
+    except Exception as error:
+        return f"raised {error!r}"
     finally:
         path.write_bytes(whole)
     if latest is None or latest.step != 1:
