@@ -20,6 +20,7 @@ from accord.checkpoint.hub import fetched
 from accord.checkpoint.weights import INDEX, WEIGHTS, Stored, read_json
 from accord.config.model import ModelConfig
 from accord.errors import AccordError
+from accord.text.confined import inside
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -185,7 +186,7 @@ def _open(folder: Path, stack: ExitStack) -> Any:
             else "Fetch the adapter again; without its weights there is nothing to add.",
         )
     try:
-        return stack.enter_context(safe_open(path, framework="pt"))
+        return stack.enter_context(safe_open(inside(path), framework="pt"))
     except SafetensorError as error:
         raise AccordError(
             f"The file is no whole safetensors file: {error}", str(path), "Fetch it again."

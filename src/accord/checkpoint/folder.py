@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from accord.checkpoint.weights import (
     fill,
     open_weights,
     read_json,
+    shaped,
     weight_files,
     write_json,
     write_weights,
@@ -145,7 +147,8 @@ def load_model(
     family = family_from_hf(hf)
     with ExitStack() as stack:
         stored = open_weights(weight_files(whole), family, stack)
-        decoder = Decoder.empty(config, dtype or torch.float32, "meta")
+        empty = partial(Decoder.empty, config, dtype or torch.float32, "meta")
+        decoder = shaped(empty, config, len(stored), str(whole))
         ours = {name: weight.shape for name, weight in decoder.named_parameters()}
         rules = family.rules(config)
         check(stored, rules, ours, family, config, str(whole))

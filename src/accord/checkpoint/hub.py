@@ -1,5 +1,7 @@
 """Models of the Hugging Face hub, fetched without pickles and without code."""
 
+import hashlib
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -11,13 +13,15 @@ WANTED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.model",
 def fetched(name: str, revision: str | None = None) -> Path:
     """Folder of the model `owner/name` in the hub's own cache, downloaded where it has to be.
 
+    Large files lie there under their SHA-256, which is computed again.
+
     Raises:
-        AccordError: The hub cannot be reached or knows no such model.
+        AccordError: The hub cannot be reached or knows no such model; a file has another hash.
     """
     hub = import_module("huggingface_hub")
     pinned = {} if revision is None else {"revision": revision}
     try:
-        return Path(hub.snapshot_download(name, allow_patterns=list(WANTED), **pinned))
+        folder = Path(hub.snapshot_download(name, allow_patterns=list(WANTED), **pinned))
     except import_module("huggingface_hub.errors").LocalEntryNotFoundError:
         raise AccordError(
             f"the model 'hub:{name}' is not in the hub's cache, and the hub is out of reach",
@@ -31,3 +35,25 @@ def fetched(name: str, revision: str | None = None) -> Path:
             f"hub:{name}",
             "check the name and the connection, or give a local folder",
         ) from None
+    check_hashes(folder)
+    return folder
+
+
+def check_hashes(folder: Path) -> None:
+    """Compare the files of a folder in the hub's cache with the hashes that they are kept under.
+
+    Raises:
+        AccordError: A file has another; both are named.
+    """
+    for path in sorted(folder.iterdir()):
+        expected = path.resolve().name
+        if not path.is_symlink() or not re.fullmatch(r"[0-9a-f]{64}", expected):
+            continue  # small files are kept under git's hash of them
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise AccordError(
+                f"{path.name} has SHA-256 {found}, expected {expected}.",
+                str(path),
+                f"its download is damaged: delete {path.resolve()} and fetch the model again",
+            )

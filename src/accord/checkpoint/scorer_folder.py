@@ -7,6 +7,7 @@ loaded elsewhere as its family's class it would silently give other scores.
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from accord.checkpoint.weights import (
     fill,
     open_weights,
     read_json,
+    shaped,
     weight_files,
     write_json,
     write_weights,
@@ -106,9 +108,10 @@ def load_scorer(
     """
     folder = Path(folder)
     config, family, pooling = scorer_from_hf(read_config(folder), str(folder / CONFIG))
-    scorer = Scorer.empty(config, pooling, device="meta")
     with ExitStack() as stack:
         stored = open_weights(weight_files(folder), family, stack)
+        empty = partial(Scorer.empty, config, pooling, device="meta")
+        scorer = shaped(empty, config, len(stored), str(folder))
         rules = [*family.rules(scorer.config), HEAD]
         shapes = {name: weight.shape for name, weight in _own(scorer).items()}
         check(stored, rules, shapes, family, scorer.config, str(folder))

@@ -4,10 +4,10 @@ Nothing is unpickled, and an index cannot point out of its folder.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +17,9 @@ from torch import Tensor
 from accord.checkpoint.families import Family, Rule
 from accord.config.model import ModelConfig
 from accord.errors import AccordError
+from accord.text.confined import inside
 
+M = TypeVar("M")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _SHOWN = 3
 _AGAIN = "Its download is not whole, or not what it should be: fetch or save the folder again."
@@ -77,7 +79,7 @@ def weight_files(folder: Path) -> list[Path]:
         AccordError: None, only pickled ones, or an index that names a file not of this folder.
     """
     if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
+        return [inside(folder / WEIGHTS)]
     index = folder / INDEX
     if not index.is_file():
         raise _no_weights(folder)
@@ -94,7 +96,7 @@ def weight_files(folder: Path) -> list[Path]:
             )
         if not (folder / name).is_file():
             raise AccordError(f"The folder lacks '{name}'.", str(index), _AGAIN)
-    return [folder / name for name in names]
+    return [inside(folder / name) for name in names]
 
 
 def _no_weights(folder: Path) -> AccordError:
@@ -142,6 +144,29 @@ def open_weights(files: list[Path], family: Family, stack: ExitStack) -> dict[st
             ) from error
         stored |= {family.full_name(name): Stored(file, name) for name in file.keys()}  # noqa: SIM118
     return stored
+
+
+def shaped(make: Callable[[], M], config: ModelConfig, tensors: int, where: str) -> M:
+    """A model without weights, of a shape that so many stored tensors could be the weights of.
+
+    Raises:
+        AccordError: More layers than tensors, or sizes that no tensor has.
+    """
+    if config.num_hidden_layers > tensors:
+        raise AccordError(
+            f"config.json says {config.num_hidden_layers} layers; {tensors} tensors are stored.",
+            where,
+            "Use the config.json that was saved with these weights.",
+        )
+    try:
+        return make()
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+        first = str(error).splitlines()[0][:120]
+        raise AccordError(
+            f"config.json describes no model that can be built: {first}",
+            where,
+            "Use the config.json that was saved with these weights.",
+        ) from None
 
 
 def check(
@@ -203,8 +228,8 @@ def read_json(path: Path) -> dict[str, Any]:
         AccordError: It is no JSON, or no object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        value = json.loads(inside(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise AccordError(f"The file is not valid JSON: {error}", str(path), _AGAIN) from error
     if not isinstance(value, dict):
         raise AccordError("The file holds no JSON object.", str(path), _AGAIN)

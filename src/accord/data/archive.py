@@ -1,7 +1,9 @@
 """One file out of a zip or tar archive, read into memory: nothing is extracted, linked or run."""
 
 import io
+import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -15,6 +17,17 @@ from accord.errors import AccordError
 
 MAX_MEMBER = 2**30
 """Bytes a member may unpack to; more is an archive bomb or no text."""
+
+
+MAX_ARCHIVE = 2**33
+"""Bytes all members of a tar archive may have: finding one unpacks those before it."""
+
+
+_BROKEN = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
+    # what a damaged table of contents comes to: other methods, passwords, offsets, names
+    NotImplementedError, RuntimeError, ValueError, LookupError, OverflowError, struct.error,
+)  # fmt: skip
 
 
 def read_member(archive: Path, members: Sequence[str]) -> bytes:
@@ -41,7 +54,7 @@ def _member(stream: BinaryIO, archive: str, path: str) -> bytes:
         stream.seek(0)
         with tarfile.open(fileobj=stream, mode="r:*") as tar:
             return _from_tar(tar, archive, path)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except _BROKEN as error:
         raise AccordError(f"Not a whole zip or tar archive: {error}.", archive) from None
 
 
@@ -51,23 +64,33 @@ def _from_zip(zipped: zipfile.ZipFile, archive: str, path: str) -> bytes:
     mode = info.external_attr >> 16
     if info.is_dir() or (mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG)):
         raise AccordError(f"'{path}' is not a plain file.", archive)
+    _check_size(info.file_size, archive, path)
     with zipped.open(info) as member:
-        return _bounded(member.read(MAX_MEMBER + 1), archive, path)
+        return member.read(info.file_size)
 
 
 def _from_tar(tar: tarfile.TarFile, archive: str, path: str) -> bytes:
+    size = 0
+    for member in tar:
+        size += member.size
+        if size > MAX_ARCHIVE:
+            raise AccordError(f"It unpacks to more than {MAX_ARCHIVE >> 20} MB.", archive, _TRUST)
     info = tar.getmember(_find(path, tar.getnames(), archive))
+    _check_size(info.size, archive, path)
     # a link's target could be any other member; data has no need of links
     member = tar.extractfile(info) if info.isreg() else None
     if member is None:
         raise AccordError(f"'{path}' is not a plain file.", archive)
-    return _bounded(member.read(MAX_MEMBER + 1), archive, path)
+    return member.read(info.size)
 
 
-def _bounded(data: bytes, archive: str, path: str) -> bytes:
-    if len(data) > MAX_MEMBER:
-        raise AccordError(f"'{path}' unpacks to more than {MAX_MEMBER // 2**20} MB.", archive)
-    return data
+_TRUST = "is it the archive that you meant? Fetch it from a source you trust"
+
+
+def _check_size(size: int, archive: str, path: str) -> None:
+    if size > MAX_MEMBER:
+        what = f"'{path}' unpacks to more than {MAX_MEMBER // 2**20} MB."
+        raise AccordError(what, archive, _TRUST)
 
 
 def _find(path: str, names: Sequence[str], archive: str) -> str:

@@ -19,6 +19,8 @@ from accord.data.rawfile import (
 )
 from accord.errors import AccordError
 
+MAX_ARRAY = 2**30
+"""Bytes of an array, which is read whole; more of a packed file is a bomb."""
 IN_JSON = "a JSON array belongs in a .json file: rename it, or write one object a line"
 
 
@@ -57,9 +59,12 @@ def _array(file: TextFile) -> Iterator[RawRow | BadRow]:
     name = file.name
     codec = line_codec(file.encoding, name)
     try:
-        data = file.stream.read().removeprefix(codecs.BOM_UTF8)
+        data = file.stream.read(MAX_ARRAY + 1).removeprefix(codecs.BOM_UTF8)
     except UNPACKED as error:
         raise damaged("gzip", name, error) from None
+    if len(data) > MAX_ARRAY:
+        what = f"The array is longer than {MAX_ARRAY // 2**20} MB."
+        raise AccordError(what, name, "write one object a line (.jsonl), which is read bit by bit")
     try:
         rows = json.loads(data.decode(codec), object_pairs_hook=distinct)
     except UnicodeDecodeError as error:

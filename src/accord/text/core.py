@@ -12,6 +12,7 @@ from typing import Any
 import tokenizers
 
 from accord.errors import AccordError
+from accord.text.confined import inside
 from accord.text.patterns import PATTERNS
 from accord.text.strings import is_text, surrogate
 
@@ -53,12 +54,12 @@ def read_core(path: Path) -> tokenizers.Tokenizer:
 
 
 def check_size(path: Path) -> None:
-    """Refuse a tokenizer's file that is larger than any tokenizer.
+    """Refuse a tokenizer's file that is larger than any tokenizer, or a link out of its folder.
 
     Raises:
         AccordError: It is.
     """
-    if (size := path.stat().st_size) > MAX_BYTES:
+    if (size := inside(path).stat().st_size) > MAX_BYTES:
         raise AccordError(
             f"{path.name} has {size / 2**20:.0f} MB; the limit is {MAX_BYTES // 2**20} MB",
             str(path),

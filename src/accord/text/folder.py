@@ -10,6 +10,7 @@ import tokenizers
 
 from accord.errors import AccordError
 from accord.text import tiktoken
+from accord.text.confined import inside
 from accord.text.core import read_core
 from accord.text.sentencepiece import MODEL, converted, read
 from accord.text.templates import name_of
@@ -122,7 +123,7 @@ def write_folder(
     known = special.config.get("model_max_length", _UNBOUNDED)
     config = {
         "clean_up_tokenization_spaces": False,
-        **{k: v for k, v in special.config.items() if k != "chat_template"},
+        **{k: v for k, v in special.config.items() if k not in ("chat_template", "auto_map")},
         **named,
         # tokenizer.json says all: a class of a family's own would build its parts by rules
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -194,7 +195,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return inside(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise AccordError(f"the file is not UTF-8: {error}", str(path), "fetch it again") from None
 

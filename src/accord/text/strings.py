@@ -21,6 +21,7 @@ def surrogate(text: str) -> AccordError:
     at = next((i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff"), 0)
     return AccordError(
         f"the text holds a lone surrogate ({text[at : at + 1]!a}) at character {at}: no UTF-8",
+        where="text",
         fix="read the file as UTF-8 with errors='replace', or drop the row",
     )
 
