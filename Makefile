@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # spinning OpenMP threads on a busy two-core box are up to 40x slower than sleeping ones
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check bench bench-diagnosis battery docs format clean
+.PHONY: demo test check study-fast bench bench-diagnosis interop battery docs format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test    the test suite"
 	@echo "make check   format, lint, types, rooms, tests, docs: what CI runs"
 	@echo "make interop every exported family in vLLM as in transformers (VLLM=environment)"
+	@echo "make study-fast   the study of alignment algorithms in minutes, with its report"
 	@echo "make bench   speed and memory beside transformers, TRL and a plain loop"
 	@echo "make battery kills, damage, bad data and hostile files, and what comes of them (KILLS=100)"
 	@echo "make bench-diagnosis   planted faults and healthy runs, and what is found in them"
@@ -46,6 +47,10 @@ check: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict --quiet
+
+# SFT, reward models, DPO, PPO and GRPO in four variants and two seeds, with its page: minutes
+study-fast: $(VENV)/.core
+	OMP_NUM_THREADS=1 $(BIN)/accord study recipes/rlhf-study.yaml --fast --workers 2
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
