@@ -163,3 +163,17 @@ def test_python_dash_m(home):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "did you mean 'recipe.yaml'?" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--api-key", "se same"], ["--api-key=sesame"]])
+def test_a_key_is_not_said_again(monkeypatch, capsys, words):
+    monkeypatch.setattr(sys, "argv", ["accord", "serve", "model", *words, "--port", "1"])
+
+    def broken():
+        raise ZeroDivisionError
+
+    assert entry.guarded(broken, debug=False) == entry.FAULT
+    err = capsys.readouterr().err
+    assert "same" not in err
+    assert "accord --debug serve model --api-key" in err
+    assert "--port 1" in err

@@ -154,9 +154,12 @@ def _is_interrupt(error: Exception) -> bool:
 
 
 def _again(*options: str) -> str:
+    """The command line as it was typed, but for its secrets."""
+    import re
     import shlex
 
-    return shlex.join(["accord", *options, *sys.argv[1:]])
+    typed = shlex.join(["accord", *options, *sys.argv[1:]])
+    return re.sub(r"(--api-key[ =])('[^']*'|\S+)", r"\1…", typed)
 
 
 def _usage_hint(error: typer.BadParameter) -> str:
