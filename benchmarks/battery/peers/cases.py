@@ -30,12 +30,12 @@ PEERS: Mapping[str, Callable[[Path, Size], Outcome]] = {
     "accumulation": numbers.accumulation,
     "data": malformed.data,
     "overlap": malformed.overlap,
-    "hostile": hostile.files,
+    "hostile-files": hostile.files,
     "templates": templates.templates,
     "controls": texts.controls,
     "bombs": texts.bombs,
-    "http": serving.fuzz,
-    "limits": serving.limits,
+    "http-fuzz": serving.fuzz,
+    "http-limits": serving.limits,
     "auth": serving.auth,
 }
 

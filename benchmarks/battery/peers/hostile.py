@@ -1,143 +1,101 @@
-"""Files that run code where they are unpickled, or reach out of their folder, given to the peer."""
+"""Files that run code where they are unpickled, or reach out of their folder, given to the peer.
 
-import json
-import os
+What is planted in a model folder is what Accord's row plants (`battery.hostile_cases`); a run's
+checkpoint and a distributed one are the peer's own.
+"""
+
 import pickle
+import resource
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from battery.hostile_cases import CANARY, LEFT_ALONE, Bomb, cases, model_case, torch_saved
 from battery.peers import training, world
 from battery.peers.interrupted import PATIENCE, whole, without_paths
-from battery.peers.lives import lived
+from battery.peers.lives import Ended, lived
 from battery.peers.training import Run
 from battery.row import Outcome, Size
+from battery.small import small_folder
 
-STEP = 2
-
-
-class Canary:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.mark),)
+STEP, SECONDS = 2, 60.0
+ADDRESSES = 8 << 30
+"""Bytes that a reader may ask for: others work on the machine too."""
+IN_A_CHECKPOINT = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")
+UNTOUCHED = (*LEFT_ALONE, "training_args.bin")
+"""Files in which the hostile part is not needed: they may lie there."""
+DISTRIBUTED = ".metadata of a distributed checkpoint"
 
 
-def resumed_with(run: Run) -> None:
-    training.train(run)
+def plants() -> dict[str, Callable[[Path], None]]:
+    """What is planted in model folders, by name."""
+    found = cases().items()
+    return {
+        name: case.args[0]
+        for name, case in found
+        if isinstance(case, partial) and case.func is model_case
+    }
 
 
-def loaded(folder: Path) -> None:
-    """A model folder as anyone loads it: no remote code."""
+def load_planted(name: str, folder: Path) -> None:
+    """A model folder as anyone loads it: remote code is off unless it is asked for."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    AutoModelForCausalLM.from_pretrained(folder)
-    AutoTokenizer.from_pretrained(folder)
+    model = small_folder(folder / "model")
+    plants()[name](model)
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+    AutoModelForCausalLM.from_pretrained(model)
+    AutoTokenizer.from_pretrained(model)
 
 
-def loaded_distributed(folder: Path) -> None:
-    """A distributed checkpoint as FSDP's restart loads it."""
+def load_distributed(folder: Path) -> None:
+    """A distributed checkpoint with a hostile `.metadata`, as the restart of FSDP loads it."""
     import torch
     from torch.distributed import checkpoint
 
-    checkpoint.load({"weight": torch.zeros(2)}, checkpoint_id=str(folder), no_dist=True)
+    place = folder / "distributed"
+    checkpoint.save({"weight": torch.ones(2)}, checkpoint_id=str(place), no_dist=True)
+    (place / ".metadata").write_bytes(pickle.dumps(Bomb(folder)))
+    checkpoint.load({"weight": torch.zeros(2)}, checkpoint_id=str(place), no_dist=True)
 
 
-def save_distributed(folder: Path) -> None:
-    import torch
-    from torch.distributed import checkpoint
-
-    checkpoint.save({"weight": torch.ones(2)}, checkpoint_id=str(folder), no_dist=True)
-
-
-def _pickled(path: Path, mark: Path) -> None:
-    import torch
-
-    torch.save(Canary(mark), path)
-
-
-def _bin_weights(folder: Path, mark: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    _pickled(folder / "pytorch_model.bin", mark)
-
-
-def _auto_map(folder: Path, mark: Path) -> None:
-    code = f"import os\nos.mkdir({str(mark)!r})\nclass Config: pass\nclass Model: pass\n"
-    (folder / "modeling_x.py").write_text(code)
-    maps = {"AutoConfig": "modeling_x.Config", "AutoModelForCausalLM": "modeling_x.Model"}
-    path = folder / "config.json"
-    config = json.loads(path.read_text()) | {"auto_map": maps, "model_type": "x"}
-    path.write_text(json.dumps(config))
-
-
-def _index(named: Callable[[Path], str]) -> Callable[[Path, Path], None]:
-    """Weights that lie outside of the folder; `mark` appears if they were read from there."""
-
-    def plant(folder: Path, mark: Path) -> None:
-        from safetensors import safe_open
-
-        outside = folder.parent / f"outside-{folder.name}.safetensors"
-        shutil.move(folder / "model.safetensors", outside)
-        with safe_open(outside, "pt") as weights:
-            names = list(weights.keys())
-        index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, named(outside))}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-
-    return plant
-
-
-def _symlink(folder: Path, mark: Path) -> None:
-    outside = folder.parent / f"outside-{folder.name}.safetensors"
-    shutil.move(folder / "model.safetensors", outside)
-    (folder / "model.safetensors").symlink_to(outside)
-
-
-IN_A_CHECKPOINT = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")
-IN_A_MODEL: Mapping[str, Callable[[Path, Path], None]] = {
-    "pytorch_model.bin": _bin_weights,
-    "auto_map": _auto_map,
-}
-OUTSIDE: Mapping[str, Callable[[Path, Path], None]] = {
-    "../ in an index": _index(lambda outside: f"../{outside.name}"),
-    "absolute path in an index": _index(str),
-    "symlink": _symlink,
-}
+def resumed(folder: Path, run: Run, name: str, log: Path) -> Ended:
+    """A run that is resumed from a checkpoint with one file swapped for a pickle."""
+    place = folder / f"checkpoint-{STEP}"
+    shutil.copytree(run.out / place.name, place)
+    (place / name).write_bytes(torch_saved(folder))
+    again = Run(run.model, run.data, folder, resume="last", settings=run.settings)
+    return lived(log, PATIENCE, training.train, again)
 
 
 def files(folder: Path, size: Size) -> Outcome:
-    """Does a canary run, are files outside read, and is the file named?"""
+    """Does a canary run, and what is read that leads out of the folder or lies?"""
     home = world.made(folder / "world")
     run = Run(home.model, home.sft, folder / "whole", settings={"max_steps": STEP + 1})
     whole(run, folder / "whole.log")
-    marks, log, ends = folder / "marks", folder / "log", {}
-    marks.mkdir()
-    for name in IN_A_CHECKPOINT:
-        out = folder / name
-        shutil.copytree(run.out / f"checkpoint-{STEP}", out / f"checkpoint-{STEP}")
-        _pickled(out / f"checkpoint-{STEP}" / name, marks / name)
-        again = Run(home.model, home.sft, out, resume="last", settings=run.settings)
-        ends[name] = lived(log, PATIENCE, resumed_with, again)
-    for name, plant in (IN_A_MODEL | OUTSIDE).items():
-        model = folder / name.replace("/", "-")
-        shutil.copytree(home.model, model)
-        plant(model, marks / name.replace("/", "-"))
-        ends[name] = lived(log, PATIENCE, loaded, model)
-    name, place = ".metadata of a distributed checkpoint", folder / "distributed"
-    lived(log, PATIENCE, save_distributed, place)
-    (place / ".metadata").write_bytes(pickle.dumps(Canary(marks / name)))
-    ends[name] = lived(log, PATIENCE, loaded_distributed, place)
-    ran = sorted(path.name for path in marks.iterdir())
-    followed = [name for name in OUTSIDE if ends[name].code == 0]
-    refused = sum(end.code != 0 for name, end in ends.items() if name not in ran)
-    told = {name: without_paths(end.last_line) for name, end in ends.items() if end.code}
+    log, ends, ran = folder / "log", dict[str, Ended](), []
+    works: dict[str, Callable[[Path], Ended]] = {
+        name: lambda own, name=name: resumed(own, run, name, log) for name in IN_A_CHECKPOINT
+    }
+    works[DISTRIBUTED] = lambda own: lived(log, SECONDS, load_distributed, own)
+    for name in plants():
+        works[name] = lambda own, name=name: lived(log, SECONDS, load_planted, name, own)
+    for number, (name, work) in enumerate(works.items()):
+        own = folder / f"{number}"
+        own.mkdir()
+        ends[name] = work(own)
+        if (own / CANARY).exists():
+            ran.append(name)
+    read = [name for name, end in ends.items() if end.code == 0 and name not in UNTOUCHED]
+    alone = [name for name in UNTOUCHED if ends[name].code == 0]
+    killed = [name for name, end in ends.items() if end.code < 0]
+    told = {name: without_paths(end.last_line) for name, end in ends.items() if end.code > 0}
+    refused = [name for name in told if name not in ran]
     figure = (
-        f"canary ran in {len(ran)} of {len(ends) - len(OUTSIDE)} ({', '.join(ran) or 'none'}); "
-        f"{len(followed)} of {len(OUTSIDE)} paths out of the folder followed; "
-        f"{refused} of {len(ends)} refused"
+        f"canary made by {len(ran)} of {len(ends)} ({', '.join(ran) or 'none'}); {len(refused)} "
+        f"refused, {len(alone)} left alone, {len(killed)} killed (memory, or after "
+        f"{SECONDS:.0f} s), {len(read)} read: {', '.join(read) or 'none'}"
     )
-    details = {"ran": ran, "followed": followed, "messages": told}
-    return Outcome(not ran and not followed, figure, details)
+    details = {"ran": ran, "read": read, "killed": killed, "messages": told}
+    return Outcome(not ran and not read and not killed, figure, details)

@@ -14,7 +14,7 @@ from battery.peers.lives import Ended, lived
 from battery.row import Outcome, Size
 from battery.templates import CANARY, HOSTILE, MEMORY, SECONDS
 
-PROCESSOR = 10
+PROCESSOR = 3
 """Seconds of CPU time after which a template is killed."""
 ADDRESSES = 4 << 30
 """Bytes that a template may ask for before the system says no: others work here too."""
@@ -62,7 +62,7 @@ def _spent(ended: Ended) -> dict[str, Any]:
 
 
 def templates(folder: Path, size: Size) -> Outcome:
-    """Each template once: refused, rendered, out of memory, or killed after ten seconds of CPU."""
+    """Each template once: refused, rendered, out of memory, or killed after 3 s of CPU."""
     home = world.made(folder / "world")
     told = {
         name: _spent(lived(folder / "log", PATIENCE, render, home.model, folder, template))
