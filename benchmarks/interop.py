@@ -5,11 +5,11 @@ the same and the server stopped where a turn ends.
 """
 
 import argparse
-import gc
 import importlib.metadata
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 READY_S = 280
+LIMIT_S = 480
+"""Seconds for one family; on two idle cores it takes about 20."""
+MARK = "found: "
+ROOT = Path(__file__).parents[1]
+OUT, PAGE = ROOT / "benchmarks" / "results" / "interop.json", ROOT / "docs" / "vllm.md"
+BEGIN, END = "<!-- interop: written by make interop -->", "<!-- /interop -->"
 
 
 def compare(name: str, folder: Path) -> dict[str, Any]:
@@ -66,9 +73,6 @@ def compare(name: str, folder: Path) -> dict[str, Any]:
     asked = [{"prompt_token_ids": prompt} for prompt in prompts]
     done = engine.generate(asked, sampling, use_tqdm=False)
     found = [list(output.outputs[0].token_ids) for output in done]
-    # one engine at a time: vLLM ends what a second one would share
-    del engine
-    gc.collect()
     pairs = zip(found, want, strict=True)
     return {
         "model_type": model_type,
@@ -156,36 +160,77 @@ def vllm_command(arguments: list[str]) -> None:
     main()
 
 
-def told(mode: str, name: str, found: dict[str, Any], seconds: float) -> None:
-    """Print what was found as one line of JSON."""
-    print(json.dumps({"mode": mode, "name": name, "seconds": round(seconds), **found}), flush=True)
+def work(mode: str, name: str) -> None:
+    """Compare or serve one family, in this process; what was found is its last line."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = MODES[mode](name, Path(folder))
+    print(MARK + json.dumps(found), flush=True)
 
 
-def run(mode: str, names: list[str]) -> bool:
-    """Families in a process of their own, whose lines are passed on; whether all agreed."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, mode, *names],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **ENVIRONMENT},
+def run(mode: str, name: str) -> dict[str, Any]:
+    """One family in a process of its own, of which nothing is left afterwards."""
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [sys.executable, __file__, mode, name],
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **ENVIRONMENT},
+            start_new_session=True,
+        )
+        try:
+            code: int | None = process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            # engines and servers are processes too, and outlive one that was cut short
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(0)
+        lines = said.read().splitlines()
+    row = {"mode": mode.removeprefix("--"), "name": name}
+    row["seconds"] = round(time.monotonic() - started)
+    # vLLM's own lines go to the same place
+    found = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
+    if code == 0 and found:
+        return {**row, **json.loads(found[-1])}
+    why = f"more than {LIMIT_S} s" if code is None else f"ended with {code}"
+    return {**row, "ok": False, "error": why, "said": lines[-8:]}
+
+
+def shown(row: dict[str, Any]) -> str:
+    """A row of the table in docs/vllm.md."""
+    verdict = "yes" if row["ok"] else f"**no**{': ' + row['error'] if 'error' in row else ''}"
+    if row["mode"] == "serve":
+        return f"| `vllm serve`, {row['name']} | | {row.get('reasons', '')} | | {verdict} |"
+    same = ", ".join(map(str, row.get("same", ())))
+    apart = f"{row['logits_apart']:.1e}" if "logits_apart" in row else ""
+    return f"| {row['name']} | `{row.get('model_type', '')}` | {same} | {apart} | {verdict} |"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """All rows as Markdown."""
+    return "\n".join(
+        [
+            f"| family | `model_type` | same of {NEW}, prompts of {', '.join(map(str, PROMPTS))} | "
+            "logits apart | agrees |",
+            "|---|---|---|---|---|",
+            *map(shown, rows),
+        ]
     )
-    assert process.stdout is not None
-    agreed = 0
-    for line in process.stdout:
-        # vLLM's own lines go to the same place
-        if line.startswith("{"):
-            print(line, end="", flush=True)
-            agreed += json.loads(line)["ok"]
-    return process.wait() == 0 and agreed == len(names)
 
 
-def work(mode: str, names: list[str]) -> None:
-    """Compare or serve each family, in this process."""
-    for name in names:
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            found = MODES[mode](name, Path(folder))
-        told(mode, name, found, time.monotonic() - started)
+def record(rows: list[dict[str, Any]]) -> None:
+    """Keep the figures of a whole run, and put its table in its place in docs/vllm.md."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
+    OUT.write_text(json.dumps({"versions": versions, "rows": rows}, indent=1) + "\n")
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if after:
+        PAGE.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> int:
@@ -196,10 +241,15 @@ def main() -> int:
     unknown = [name for name in asked if name not in FAMILIES]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(FAMILIES)}")
+    rows = []
     names = asked or list(FAMILIES)
-    compared = run("--compare", names)
-    served = run("--serve", names[:1])
-    return 0 if compared and served else 1
+    for mode, name in (*(("--compare", name) for name in names), ("--serve", names[0])):
+        rows.append(run(mode, name))
+        print(json.dumps(rows[-1]), flush=True)
+    print(table(rows))
+    if not asked:
+        record(rows)
+    return 0 if all(row["ok"] for row in rows) else 1
 
 
 MODES = {"--compare": compare, "--serve": serve}
@@ -208,6 +258,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--vllm"]:
         vllm_command(sys.argv[2:])
     elif sys.argv[1:2] and sys.argv[1] in MODES:
-        work(sys.argv[1], sys.argv[2:])
+        work(sys.argv[1], sys.argv[2])
     else:
         sys.exit(main())
