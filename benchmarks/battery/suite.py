@@ -15,7 +15,7 @@ _COUNT = re.compile(r"(\d+) (passed|failed|error|skipped|deselected)")
 
 def through_tests(*ids: str, environment: Mapping[str, str] = {}) -> Outcome:
     """Run tests by their ids; passes if all of them do and none is skipped."""
-    command = [sys.executable, "-m", "pytest", *ids, "-q", "-p", "no:cacheprovider", "--tb=short"]
+    command = [sys.executable, "-m", "pytest", *ids, "-p", "no:cacheprovider", "--tb=short"]
     done = subprocess.run(
         command,
         cwd=ROOT,
