@@ -5,12 +5,14 @@ As a script it is what runs in the namespace: python small_disk.py FOLDER '{"bas
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 BYTES = 48 << 20
+MOUNTED = "mounted"
 ROOM = {"base": 0, "sft": 300_000, "dpo": 1_100_000, "ppo": 1_700_000}
 """Stage to the bytes that are left when something else fills the disk while the stage trains."""
 
@@ -20,16 +22,21 @@ def filled_up(folder: Path, rooms: Mapping[str, int] = ROOM) -> tuple[str, list[
     from battery import kills
 
     folder.mkdir(parents=True)
-    command = [sys.executable, __file__, str(folder), json.dumps(dict(rooms))]
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return "no real disk, for there is no unshare here", []
+    inside = [sys.executable, __file__, str(folder), json.dumps(dict(rooms))]
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", *command],
+        [unshare, "--user", "--map-root-user", "--mount", *inside],
         capture_output=True,
         text=True,
         check=False,
     )
+    if not (folder / MOUNTED).exists():
+        return f"no real disk, for none could be mounted here ({done.stderr.strip()[-80:]})", []
     report = folder / "report.json"
     if not report.exists():
-        return f"no real disk, for no tmpfs could be mounted here ({done.stderr.strip()[-80:]})", []
+        return "a real disk", [f"the runs on it ended with {done.returncode}: {done.stderr}"]
     told = json.loads(report.read_text())
     faults = told["faults"]
     if not faults:
@@ -49,6 +56,7 @@ def main(folder: Path, rooms: Mapping[str, int]) -> None:
     disk = folder / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={BYTES}", "none", str(disk)], check=True)
+    (folder / MOUNTED).touch()
     home, faults = kills.data(disk / "home"), []
     for stage, room in rooms.items():
         faults += [f"{stage}, {room} bytes left: {fault}" for fault in _life(home, stage, room)]
