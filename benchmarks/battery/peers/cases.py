@@ -28,7 +28,7 @@ PEERS: Mapping[str, Callable[[Path, Size], Outcome]] = {
     "retention": stored.retention,
     "nonfinite": numbers.nonfinite,
     "accumulation": numbers.accumulation,
-    "data": malformed.data,
+    "malformed": malformed.data,
     "overlap": malformed.overlap,
     "hostile-files": hostile.files,
     "templates": templates.templates,
