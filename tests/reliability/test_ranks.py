@@ -124,11 +124,9 @@ def test_two_ranks_share_what_a_preference_stage_may_need(
                 assert shared[name] == near, (whole["step"], name)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_checkpoint_goes_on_with_another_number_of_ranks(optimizer: str, tmp_path: Path) -> None:
+def test_a_checkpoint_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
     """One rank's as two, two ranks' as one: the same state to the bit, the same next losses."""
-    case = {"adamw": "sft", "muon": "sft, muon"}[optimizer]
-    world, folder = resume.world(tmp_path / "w"), tmp_path / "moved"
-    tensors, largest, faults = moving.moved(world, case, folder)
+    world, folder = resume.world(tmp_path / "world"), tmp_path / "moved"
+    tensors, largest, faults = moving.moved(world, "sft, muon", folder)
     assert tensors > 50 and not faults
     assert largest <= moving.TOLERANCE
