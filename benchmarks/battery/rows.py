@@ -1,6 +1,6 @@
 """Every row of the battery, in the order of the table."""
 
-from battery import checkpoints, kills, ranks, resume
+from battery import checkpoints, kills, mistakes, ranks, resume, server
 from battery.row import Row
 
 
@@ -14,4 +14,6 @@ def all_rows() -> list[Row]:
         checkpoints.DAMAGE,
         ranks.RANKS,
         checkpoints.RETENTION,
+        *server.ROWS,
+        *mistakes.ROWS,
     ]
