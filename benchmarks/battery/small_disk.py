@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 BYTES = 48 << 20
@@ -73,13 +74,23 @@ def _life(home: Path, stage: str, room: int) -> list[str]:
     records = home / kills.RUN / stage / "accord" / "metrics.jsonl"
     kills.wait_until(lambda: records.exists() and records.stat().st_size > 0, process)
     ballast = home.parent / "ballast"
-    with ballast.open("wb") as file:
-        free = os.statvfs(home).f_bavail * os.statvfs(home).f_frsize
-        os.posix_fallocate(file.fileno(), 0, max(1, free - room))
+    _fill(ballast, room)
     _, said = process.communicate()
     ballast.unlink()
     told = "bytes free" in said and "needed" in said
     return [] if process.returncode == 2 and told else [f"exit code {process.returncode}: {said}"]
+
+
+def _fill(ballast: Path, room: int) -> None:
+    """Take all of a disk but `room` bytes, while others write."""
+    with ballast.open("wb") as file:
+        for _ in range(100):
+            disk = os.statvfs(ballast.parent)
+            # what was free a moment ago may be gone by now: then it is looked at again
+            with suppress(OSError):
+                size = max(1, disk.f_bavail * disk.f_frsize - room)
+                os.posix_fallocate(file.fileno(), 0, size)
+                return
 
 
 if __name__ == "__main__":
