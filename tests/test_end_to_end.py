@@ -69,6 +69,18 @@ def test_every_artifact_is_there(finished: Path) -> None:
     assert 'src="https://' not in page
 
 
+def test_cards_tell_what_the_evaluation_found(finished: Path) -> None:
+    run = finished / "runs" / "tiny"
+    [evaluation] = run.glob("*/accord/evaluation.json")
+    found = read_json(evaluation)
+    mark = read_json(evaluation.with_name("stage.json"))["fingerprint"]
+    for name in found["policies"]:
+        card = (run / name / "README.md").read_text(encoding="utf-8")
+        assert "## Evaluation" in card and f"`{mark}`" in card
+        assert all(f"| {scorer} |" in card for scorer in found["protocol"]["scorers"])
+        assert ("| difference |" in card) == (name != found["protocol"]["reference"])
+
+
 @pytest.mark.peer
 @pytest.mark.parametrize("name", MODELS)
 def test_models_are_transformers_models(finished: Path, name: str) -> None:
