@@ -101,7 +101,7 @@ def execute(task: Task, setting: Setting) -> bool:
     if setting.ranks > 1 and task.config.kind in TRAINED:
         # here too: starting ranks takes a while, and this needs none
         check_ranks = import_module("accord.train.splitting").check_ranks
-        check_ranks(task.config.model_dump()["batch_size"], setting.ranks)
+        check_ranks(task.config.model_dump().get("batch_size", 0), setting.ranks)
     artifact = Artifact(task.folder)
     origins = on_first(lambda: _begin(artifact, task, setting))
     if origins is None:
