@@ -54,7 +54,7 @@ def made(model_folder: Path, tokenizer: Tokenizer, tiny_data: Path, tmp_path: Pa
         inputs = {name: Path(name) for name in config.inputs()}
         context = StageContext("dpo", tmp_path, inputs, seed, tiny_data)
         account = Account()
-        return load_pairs(config, context, tokenizer, account), account.to_json()["rows"]
+        return load_pairs(config, context, lambda: tokenizer, account), account.to_json()["rows"]
 
     return make
 
@@ -227,7 +227,7 @@ def test_a_reward_model_learns_from_sampled_pairs(
     config = RewardStage.model_validate_json(json.dumps(whole))
     inputs = {name: Path(name) for name in config.inputs()}
     context = StageContext("reward", tmp_path, inputs, 1, tiny_data)
-    rows = comparisons(config, context, tokenizer, Account())
+    rows = comparisons(config, context, lambda: tokenizer, Account())
     kept = pair_examples(rows.pairs, tokenizer, 256, Account())
     assert any(row.cut_off[1] for row, _ in kept)
     for row, example in kept:

@@ -41,7 +41,7 @@ def made(model_folder: Path, tokenizer: Tokenizer, tiny_data: Path, tmp_path: Pa
         inputs = {name: Path(name) for name in config.inputs()}
         context = StageContext("dpo", tmp_path, inputs, seed, tiny_data)
         account = Account()
-        return load_pairs(config, context, tokenizer, account), account.to_json()["rows"]
+        return load_pairs(config, context, lambda: tokenizer, account), account.to_json()["rows"]
 
     return make
 

@@ -112,7 +112,7 @@ def family_from_hf(hf: Mapping[str, Any], where: str = "config.json") -> Family:
     name = str(hf.get("model_type"))
     if is_scorer(hf):
         raise AccordError(
-            f"The folder holds a reward model ({', '.join(hf.get('architectures') or [name])}): it "
+            f"The folder holds a reward model ({', '.join(architectures(hf) or [name])}): it "
             "scores text and predicts none." + (f" {NO_EXPORT}" if name == BIDIRECTIONAL else ""),
             where,
             "Give a language model; a reward model is named where rewards are (rewards: model).",
@@ -124,7 +124,7 @@ def family_from_hf(hf: Mapping[str, Any], where: str = "config.json") -> Family:
             f"Give a model of a family that Accord reads; known: {', '.join(sorted(FAMILIES))}.",
         )
     family = FAMILIES[name]
-    for architecture in hf.get("architectures") or ():
+    for architecture in architectures(hf):
         # a bare trunk (LlamaModel) is readable where its head is tied; another head is not
         if architecture not in (family.architecture, _trunk(family.architecture)):
             raise AccordError(
@@ -143,12 +143,16 @@ NO_EXPORT = (
 )
 
 
+def architectures(hf: Mapping[str, Any]) -> list[str]:
+    """The classes that a config.json names."""
+    named = hf.get("architectures")
+    return [str(name) for name in named] if isinstance(named, list) else []
+
+
 def is_scorer(hf: Mapping[str, Any]) -> bool:
     """Whether a config.json is that of a model with a head for labels."""
     scorers = {family.scorer for family in FAMILIES.values()}
-    return hf.get("model_type") == BIDIRECTIONAL or bool(
-        scorers.intersection(hf.get("architectures") or ())
-    )
+    return hf.get("model_type") == BIDIRECTIONAL or bool(scorers.intersection(architectures(hf)))
 
 
 def refuse_code(hf: Mapping[str, Any], where: str) -> None:

@@ -26,6 +26,7 @@ from accord.checkpoint.generation import special_ids
 from accord.checkpoint.names import (
     BIDIRECTIONAL,
     SpecialIds,
+    architectures,
     config_to_hf,
     family_of,
     is_scorer,
@@ -166,7 +167,8 @@ def scorer_from_hf(
             where,
             "Train one: accord reward --model DIR --data prefs.jsonl --out RM",
         )
-    labels = hf.get("id2label", {"0": "", "1": ""})
+    labels = hf.get("id2label")
+    labels = labels if isinstance(labels, dict) else {"0": "", "1": ""}
     if len(labels) != 1:
         raise AccordError(
             f"The folder holds a classifier with {len(labels)} labels; a reward model has one.",
@@ -183,7 +185,7 @@ def scorer_from_hf(
 
 
 def _kind(hf: Mapping[str, Any]) -> str:
-    names = hf.get("architectures") or [f"a model of type {hf.get('model_type')}"]
+    names = architectures(hf) or [f"a model of type {hf.get('model_type')}"]
     known = any(family.architecture in names for family in FAMILIES.values())
     return "a language model" if known else ", ".join(map(str, names))
 

@@ -41,7 +41,7 @@ class Comparisons:
 
 
 def comparisons(
-    config: RewardStage, context: StageContext, tokenizer: Tokenizer, account: Account
+    config: RewardStage, context: StageContext, tokenizer: Callable[[], Tokenizer], account: Account
 ) -> Comparisons:
     """Read the stage's rows; held-out pairs are made of held-out rows alone.
 

@@ -1,6 +1,6 @@
 """Where pairs come from: the data, its ratings, or models that answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,10 +34,13 @@ _Side = tuple[Messages, bool]
 def load_pairs(
     config: PreferenceStage | RewardStage,
     context: StageContext,
-    tokenizer: Tokenizer,
+    tokenizer: Callable[[], Tokenizer],
     account: Account,
 ) -> Loaded:
-    """Pairs to train on and pairs held out; held-out pairs are made of held-out rows alone."""
+    """Pairs to train on and pairs held out; held-out pairs are made of held-out rows alone.
+
+    The tokenizer, and with it a model, is opened where pairs are sampled, after the rows are read.
+    """
     made, seed = config.pairs, context.seed
     rows = stage_rows(config, _kind(made), context, account)
     if isinstance(made, RatedPairs):
@@ -45,10 +48,10 @@ def load_pairs(
         return Loaded(rated_pairs(rows.train, made, seed, account), held)
     if isinstance(made, SampledPairs):
         sides = {name: context.input(name) for name in config.inputs()}
-        answer = _Answers(made, sides, tokenizer, config.max_length, seed)
+        answer = _Answers(made, sides, tokenizer(), config.max_length, seed)
         train, held = answer.pairs(rows.train, account), answer.pairs(rows.heldout, Account())
     elif isinstance(made, JudgedPairs):
-        judge = Judging(made, context, tokenizer, config.max_length)
+        judge = Judging(made, context, tokenizer(), config.max_length)
         held = judge.pairs(rows.heldout, judge.share(rows.train, rows.heldout), Account())
         train = judge.pairs(rows.train, made.prompts, account)
     else:

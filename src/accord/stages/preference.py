@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,15 @@ def run(config: PreferenceStage, context: StageContext) -> None:
             "aot sorts all pairs of a step, and ranks share them.", where, "run it with --ranks 1"
         )
     start = context.input(config.from_)
-    opened = _opened(config, start)
+    open_once = cache(partial(_opened, config, start))
+    # a fault in the data is told before a model is opened
+    rows = _rows(config, context, lambda: open_once().tokenizer, account)
+    opened = open_once()
     tokenizer = opened.tokenizer
     model = for_training(start, opened.model, tokenizer, config.lora, context.seed)
     check_length(model.config, config.max_length, where)
     context.say(opened.notes)
-    examples = _examples(config, context, tokenizer, account)
+    examples = _examples(rows, config, context, tokenizer, account)
     mark = model_fingerprint(start)
 
     def reference() -> Reference:
@@ -96,15 +100,25 @@ def _opened(config: PreferenceStage, start: Path) -> Opened:
     return open_for_training(start, config.chat_template, config.pad_token, config.system_prompt)
 
 
-def _examples(
-    config: PreferenceStage, context: StageContext, tokenizer: Tokenizer, account: Account
-) -> _Examples:
-    rows: Loaded
-    make: Callable[..., Example]
+def _rows(
+    config: PreferenceStage,
+    context: StageContext,
+    tokenizer: Callable[[], Tokenizer],
+    account: Account,
+) -> Loaded:
     if config.labelled:
-        rows, make = load_labels(config, context, account), label_example
-    else:
-        rows, make = load_pairs(config, context, tokenizer, account), pair_example
+        return load_labels(config, context, account)
+    return load_pairs(config, context, tokenizer, account)
+
+
+def _examples(
+    rows: Loaded,
+    config: PreferenceStage,
+    context: StageContext,
+    tokenizer: Tokenizer,
+    account: Account,
+) -> _Examples:
+    make: Callable[..., Example] = label_example if config.labelled else pair_example
     names = group_names([*rows.train, *rows.heldout])
 
     def tokens(wanted: Sequence[PairRow | LabelRow]) -> list[Example]:

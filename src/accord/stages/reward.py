@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 from torch import Tensor
 
@@ -135,9 +136,11 @@ def run(config: RewardStage, context: StageContext) -> None:
     if config.baseline:
         check_installed(f"{place}.baseline")
     account = Account()
-    scorer, tokenizer, mark = _start(config, context)
+    start = cache(partial(_start, config, context))
+    # a fault in the data is told before a model is opened
+    rows = comparisons(config, context, lambda: start()[1], account)
+    scorer, tokenizer, mark = start()
     check_length(scorer.config, config.max_length, place)
-    rows = comparisons(config, context, tokenizer, account)
     held = pair_examples(rows.heldout_pairs, tokenizer, config.max_length, Account())
     source = _source(config, context, rows, tokenizer, account)
     edges = length_edges([example.length - len(example.prompt) for _, example in held])
