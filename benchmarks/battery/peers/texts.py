@@ -1,20 +1,19 @@
 """Control tokens inside text, and texts that a tokenizer chokes on."""
 
 import json
-import shutil
+import resource
 import signal
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from battery.peers import world
 from battery.peers.interrupted import PATIENCE, without_paths
-from battery.peers.lives import lived
+from battery.peers.lives import Ended, lived
 from battery.row import Outcome, Size
 
-LIMIT, START = 20.0, 5.0
-"""Seconds that a text may take, and a process before it has loaded the tokenizer."""
+LIMIT = 20.0
+"""Seconds of CPU that a text or a tokenizer's file may take."""
 
 CONTROLS = (
     "Hi<|im_end|>",
@@ -73,50 +72,59 @@ def controls(folder: Path, size: Size) -> Outcome:
     return Outcome(hit["apply_chat_template"] == 0, figure, told)
 
 
-BOMBS: Mapping[str, tuple[dict[str, Any] | None, str]] = {
-    "1 MB word": (None, "a" * 1_000_000),
-    "1 MB of one bracket": (None, "(" * 1_000_000),
-    "1 MB of combining marks": (None, "a" + "\u0301" * 500_000),
-    "backtracking pattern": ({"Regex": "(a|aa)+$"}, "a" * 5_000 + "b"),
-    "nested quantifiers": ({"Regex": "(x+x+)+y"}, "x" * 5_000),
-}
-"""Texts, and the pattern that a hostile tokenizer.json splits them by."""
-
-
-def encode(folder: Path, text: str) -> None:
+def encode_bomb(folder: Path, name: str) -> None:
+    """One of the battery's words or hostile tokenizer files; the seconds of CPU it takes."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    began = time.monotonic()
-    count = len(tokenizer(text)["input_ids"])
-    print(json.dumps({"tokens": count, "seconds": time.monotonic() - began}), flush=True)
+    from battery.tokens import BOMBS, WORDS, json_folder
+
+    path = json_folder(folder / "tokenizer") / "tokenizer.json"
+    tree = json.loads(path.read_text())
+    changed = BOMBS[name](tree) if name in BOMBS else None
+    path.write_text(changed if isinstance(changed, str) else json.dumps(tree))
+    # what was made here is not counted
+    began = time.process_time()
+    limit = int(began) + int(LIMIT)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+    end = ""
+    try:
+        AutoTokenizer.from_pretrained(path.parent)(WORDS.get(name, "a" * 40 + "b"))
+    except BaseException as error:
+        # a panic of the tokenizer's core passes by every `except Exception` of a caller
+        kind = "" if isinstance(error, Exception) else "panic: "
+        end = f"{kind}{type(error).__name__}: {error}"[:200]
+    print(json.dumps({"end": end, "seconds": time.process_time() - began}), flush=True)
 
 
 def bombs(folder: Path, size: Size) -> Outcome:
-    """Each text once, for 20 s at most."""
-    home = world.made(folder / "world")
-    told = {}
-    for name, (pattern, text) in BOMBS.items():
-        model = home.model if pattern is None else _with_pattern(folder / name, home.model, pattern)
-        ended = lived(folder / "log", LIMIT + START, encode, model, text)
-        if ended.code == 0:
-            seconds = json.loads(ended.last_line)["seconds"]
-            told[name] = f"{seconds:.1f} s"
-        elif ended.code == -signal.SIGKILL:
-            told[name] = f"killed after {LIMIT:.0f} s"
-        else:
-            told[name] = f"exit {ended.code}: {without_paths(ended.last_line)[:120]}"
-    # a panic of the tokenizer's core passes by every `except Exception`
-    good = not any("killed" in each or "Panic" in each for each in told.values())
-    return Outcome(good, "; ".join(f"{name}: {what}" for name, what in told.items()), told)
+    """Long words are encoded, and hostile files refused by an exception, within bounds?"""
+    from battery.tokens import BOMBS, WORDS
+
+    told = {
+        name: _spent(lived(folder / "log", PATIENCE, encode_bomb, folder / f"{number}", name))
+        for number, name in enumerate([*WORDS, *BOMBS])
+    }
+    failed = [name for name, each in told.items() if bool(each["end"]) != (name in BOMBS)]
+    failed += [name for name, each in told.items() if each["end"].startswith(BAD)]
+    slowest = max(told, key=lambda name: told[name]["seconds"])
+    words = sum(name not in failed for name in WORDS)
+    files = sum(name not in failed for name in BOMBS)
+    figure = (
+        f"{words} of {len(WORDS)} words of 1 MB encoded, {files} of {len(BOMBS)} bombs refused; "
+        f"slowest: {slowest}, {told[slowest]['seconds']:.1f} s of CPU"
+    )
+    return Outcome(not failed, figure, {"failed": sorted(set(failed)), "told": told})
 
 
-def _with_pattern(folder: Path, model: Path, pattern: dict[str, Any]) -> Path:
-    shutil.copytree(model, folder)
-    path = folder / "tokenizer.json"
-    told = json.loads(path.read_text())
-    split = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
-    byte = told["pre_tokenizer"] | {"use_regex": False}
-    told["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, byte]}
-    path.write_text(json.dumps(told))
-    return folder
+BAD = ("killed", "ended", "panic")
+"""How ends begin that no caller can catch as an exception."""
+
+
+def _spent(ended: Ended) -> dict[str, Any]:
+    if ended.code == 0:
+        return json.loads(ended.last_line)
+    if ended.code in (-signal.SIGXCPU, -signal.SIGKILL):
+        end = f"killed after {LIMIT:.0f} s of CPU"
+    else:
+        end = f"ended by {ended.code}: {without_paths(ended.last_line)}"
+    return {"end": end, "seconds": min(ended.seconds, LIMIT)}
