@@ -63,7 +63,9 @@ def data(home: Path) -> Path:
 
 def start(home: Path, *words: str, fsyncs: int | None = None) -> subprocess.Popen[str]:
     """`accord run` as a process; with `fsyncs` it is killed in that call of fsync."""
-    program = ["-m", "accord"] if fsyncs is None else [str(DIES_IN_FSYNC), str(fsyncs)]
+    # -P: the battery's modules beside the script are not to take the names of Python's own
+    dying = ["-P", str(DIES_IN_FSYNC), str(fsyncs)]
+    program = ["-m", "accord"] if fsyncs is None else dying
     return launched(home, [*program, "run", str(RECIPE), *words])
 
 

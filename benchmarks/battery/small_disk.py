@@ -26,7 +26,7 @@ def filled_up(folder: Path, rooms: Mapping[str, int] = ROOM) -> tuple[str, list[
     unshare = shutil.which("unshare")
     if unshare is None:
         return "no real disk, for there is no unshare here", []
-    inside = [sys.executable, __file__, str(folder), json.dumps(dict(rooms))]
+    inside = [sys.executable, "-P", __file__, str(folder), json.dumps(dict(rooms))]
     done = subprocess.run(
         [unshare, "--user", "--map-root-user", "--mount", *inside],
         capture_output=True,
