@@ -1,5 +1,6 @@
 """What the loop asks of a source and its batches, and the step run on each micro-batch."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -191,8 +192,20 @@ class Runner:
             The sums (`loss`, the metrics but for a `loss` of the objective's own, `_tokens` and
             `_rows`), and each micro-batch's loss sum with the ids of its rows.
         """
-        if isinstance(source, Foreseeing):
-            source.learn(self._foresee(source.beforehand, step))
+        if not isinstance(source, Foreseeing):
+            return self._all(source, step, after)
+        foreseen = self._foresee(source.beforehand, step)
+        if math.isfinite(foreseen["loss"][0]):
+            source.learn(foreseen)
+            return self._all(source, step, after)
+        sums, seen = self._all(source, step, after)
+        # whatever the rows themselves give, there is no objective to give it to
+        sums.add("loss", math.nan, 0.0)
+        return sums, seen
+
+    def _all(
+        self, source: Source, step: int, after: Callable[[Tensor], None]
+    ) -> tuple[Sums, list[tuple[Tensor, tuple[str, ...]]]]:
         parts = self._split(source, source.rows(step))
         if self._routers is None or not torch.is_grad_enabled() or len(parts) == 1:
             return self._run(source, parts, after)
