@@ -1,6 +1,19 @@
 """Every row of the battery, in the order of the table."""
 
-from battery import checkpoints, kills, mistakes, ranks, resume, server
+from battery import (
+    checkpoints,
+    data,
+    fuzz,
+    hostile,
+    kills,
+    mistakes,
+    numbers,
+    ranks,
+    resume,
+    server,
+    templates,
+    tokens,
+)
 from battery.row import Row
 
 
@@ -14,6 +27,12 @@ def all_rows() -> list[Row]:
         checkpoints.DAMAGE,
         ranks.RANKS,
         checkpoints.RETENTION,
+        *numbers.ROWS,
+        *data.ROWS,
+        *fuzz.ROWS,
+        *hostile.ROWS,
+        *templates.ROWS,
+        *tokens.ROWS,
         *server.ROWS,
         *mistakes.ROWS,
     ]
