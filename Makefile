@@ -60,7 +60,7 @@ bench-diagnosis: $(VENV)/.dev
 
 KILLS ?= 100
 battery: $(VENV)/.dev
-	$(BIN)/python benchmarks/battery/run.py --kills $(KILLS)
+	$(BIN)/python -P benchmarks/battery/run.py --kills $(KILLS)
 
 # VLLM: an environment that has vLLM and Accord (docs/vllm.md); FAMILIES: some of those of the table
 VLLM ?= .venv-vllm
