@@ -190,7 +190,7 @@ def run(mode: str, name: str) -> dict[str, Any]:
             process.wait()
         said.seek(0)
         lines = said.read().splitlines()
-    row = {"mode": mode.removeprefix("--"), "name": name}
+    row: dict[str, Any] = {"mode": mode.removeprefix("--"), "name": name}
     row["seconds"] = round(time.monotonic() - started)
     # vLLM's own lines go to the same place
     found = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
