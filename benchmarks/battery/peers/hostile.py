@@ -23,8 +23,8 @@ STEP, SECONDS = 2, 60.0
 ADDRESSES = 8 << 30
 """Bytes that a reader may ask for: others work on the machine too."""
 IN_A_CHECKPOINT = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")
-UNTOUCHED = (*LEFT_ALONE, "training_args.bin")
-"""Files in which the hostile part is not needed: they may lie there."""
+UNTOUCHED = (*LEFT_ALONE, "auto_map of a model", "training_args.bin")
+"""Files in which the hostile part is not needed: they may lie there, if nothing of them runs."""
 DISTRIBUTED = ".metadata of a distributed checkpoint"
 
 
