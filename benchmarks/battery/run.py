@@ -102,5 +102,6 @@ def counterparts(chosen: Sequence["Row"], serve_python: str | None) -> list["Row
 if __name__ == "__main__":
     # a row that imports TRL or starts torch wants the small threads of everything else here
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.path.insert(0, str(HERE.parent))
+    # not this folder: its modules would hide standard ones of the same name
+    sys.path[0] = str(HERE.parent)
     sys.exit(main())
