@@ -35,3 +35,25 @@ def fetched(name: str, revision: str | None = None) -> Path:
             f"hub:{name}",
             "check the name and the connection, or give a local folder",
         ) from None
+    check_hashes(folder)
+    return folder
+
+
+def check_hashes(folder: Path) -> None:
+    """Compare the files of a folder in the hub's cache with the hashes that they are kept under.
+
+    Raises:
+        AccordError: A file has another; both are named.
+    """
+    for path in sorted(folder.iterdir()):
+        expected = path.resolve().name
+        if not path.is_symlink() or not re.fullmatch(r"[0-9a-f]{64}", expected):
+            continue  # small files are kept under git's hash of them
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise AccordError(
+                f"{path.name} has SHA-256 {found}, expected {expected}.",
+                str(path),
+                f"its download is damaged: delete {path.resolve()} and fetch the model again",
+            )
