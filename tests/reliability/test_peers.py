@@ -117,3 +117,10 @@ def test_a_peer_is_run_beside_the_row_and_told_beside_it(
     assert again["peers"]["kills"]["figure"] == "mended"
     assert again["rows"]["kills"]["figure"] == "50 fine"
     capsys.readouterr()
+
+
+def test_every_case_of_a_peer_answers_to_a_row() -> None:
+    from battery.peers.cases import PEERS
+    from battery.rows import all_rows
+
+    assert set(PEERS) <= {row.key for row in all_rows()}
