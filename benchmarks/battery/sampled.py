@@ -21,6 +21,7 @@ COMMON: dict[str, Any] = {
     "num_key_value_heads": 2,
     "intermediate_size": 48,
     "max_position_embeddings": 128,
+    "tie_word_embeddings": False,
 }
 SHARP = 15.0
 """A new head is multiplied by this: as it is, it draws nearly every token alike."""
