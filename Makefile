@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # spinning OpenMP threads on a busy two-core box are up to 40x slower than sleeping ones
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check study-fast bench bench-diagnosis interop battery docs format clean
+.PHONY: demo test check study-fast bench bench-diagnosis interop interop-gguf battery docs format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test    the test suite"
 	@echo "make check   format, lint, types, rooms, tests, docs: what CI runs"
 	@echo "make interop every exported family in vLLM as in transformers (VLLM=environment)"
+	@echo "make interop-gguf exported GGUF files in llama.cpp (LLAMACPP=environment)"
 	@echo "make study-fast   the study of alignment algorithms in minutes, with its report"
 	@echo "make bench   speed and memory beside transformers, TRL and a plain loop"
 	@echo "make battery kills, damage, bad data and hostile files, and what comes of them (KILLS=100)"
@@ -66,6 +67,11 @@ battery: $(VENV)/.dev
 VLLM ?= .venv-vllm
 interop:
 	$(VLLM)/bin/python benchmarks/interop.py $(FAMILIES)
+
+# LLAMACPP: an environment with xllamacpp, which brings a built llama.cpp (docs/convert.md)
+LLAMACPP ?= .venv-llamacpp
+interop-gguf: $(VENV)/.dev
+	$(BIN)/python benchmarks/gguf_llamacpp.py --llamacpp $(LLAMACPP)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
