@@ -109,7 +109,7 @@ def test_an_adapter_without_tokenizer_gets_the_base_s(tmp_path: Path) -> None:
 def test_what_is_no_adapter_and_what_would_be_overwritten_is_refused(tmp_path: Path) -> None:
     adapter = make(tmp_path)
     for folder in (tmp_path / "base", tmp_path / "nowhere"):
-        with pytest.raises(AccordError, match="no adapter to merge|no such model folder"):
+        with pytest.raises(AccordError, match=r"no adapter to merge|no such model folder"):
             api.merge(folder, tmp_path / "merged")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for out in (tmp_path / "base", adapter):

@@ -13,7 +13,7 @@ from accord.report.glossary.entry import LOG
 OWNERS: Mapping[str, tuple[str, ...]] = {
     "training": (
         "TrainConfig", "PretrainStage", "SFTStage", "ModelConfig", "RopeScaling",
-        "Recipe",
+        "Recipe", "RecipeProfile",
     ),
     "preference": (
         "LossSettings", "PreferenceStage", "LoRAConfig", "RatedPairs", "SampledPairs",

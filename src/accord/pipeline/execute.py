@@ -90,14 +90,19 @@ class Task:
     stages: Mapping[str, Path] = field(default_factory=dict)
 
 
+def check_ranks_started_once(setting: Setting) -> None:
+    """Raise AccordError if ranks are to be started where torchrun has started some."""
+    if setting.ranks > 1 and world() > 1:
+        raise AccordError("torchrun has started the ranks already", "--ranks", "leave it out")
+
+
 def execute(task: Task, setting: Setting) -> bool:
     """Run a stage unless its result stands; true if it ran.
 
     Raises:
         AccordError: A file or an input is missing, or the folder is somebody else's.
     """
-    if setting.ranks > 1 and world() > 1:
-        raise AccordError("torchrun has started the ranks already", "--ranks", "leave it out")
+    check_ranks_started_once(setting)
     if setting.ranks > 1 and task.config.kind in TRAINED:
         # here too: starting ranks takes a while, and this needs none
         check_ranks = import_module("accord.train.splitting").check_ranks

@@ -7,7 +7,7 @@ from pathlib import Path
 from accord.config.recipe import Recipe
 from accord.config.stages import StageConfig
 from accord.pipeline import graph, publish
-from accord.pipeline.execute import Setting, Task, execute, on_first
+from accord.pipeline.execute import Setting, Task, check_ranks_started_once, execute, on_first
 from accord.pipeline.lock import locked
 from accord.pipeline.space import check_space, full_disk_told
 
@@ -37,6 +37,7 @@ def run(
     """
     out = RUNS / recipe.name if out is None else out
     setting = setting or Setting(recipe.seed)
+    check_ranks_started_once(setting)
     names = graph.plan(recipe, stage)
     folders = {name: out / name for name in names}
     with _alone(out / ".lock"), full_disk_told(recipe.stages, folders, out):
@@ -60,6 +61,7 @@ def run_single(config: StageConfig, out: Path, setting: Setting, command: str = 
         AccordError: Another run in this folder, too little space on its disk, or whatever the stage
             raises.
     """
+    check_ranks_started_once(setting)
     name = config.kind
     stages, own = {name: config}, {name: out}
     with _alone(out / "accord" / "lock"), full_disk_told(stages, own, out):

@@ -15,8 +15,8 @@ from accord.stages.context import StageContext
 from accord.stages.sources import BlockSource, ExampleSource, HeldoutExamples
 from accord.stages.steps import Step
 from accord.train import Trainer
-from accord.train.result import Unit
 from accord.train.microbatch import Source
+from accord.train.result import Unit
 from accord.train.shows import Watcher
 
 
