@@ -13,6 +13,7 @@ from accord.checkpoint.scorer_folder import save_scorer
 from accord.config.data import HeldoutConfig
 from accord.data.rows import TextRow
 from accord.data.split import is_heldout
+from accord.errors import AccordError
 from accord.model.scorer import Scorer
 from accord.text.tokenizer import Tokenizer
 
@@ -137,10 +138,26 @@ def test_prompts_that_a_model_trained_on_are_found_in_its_own_data(
         config = {"kind": "sft", "data": [{"source": source}], "heldout": heldout}
         (policy / "accord").mkdir(exist_ok=True)
         (policy / "accord" / "stage.json").write_text(json.dumps({"config": config, "seed": 1}))
-        out = run(settings(model_folder, policy, {"texts": texts}), f"{name}-report")
+        refused = settings(model_folder, policy, {"texts": texts})
+        out = run({**refused, "trained_prompts": "report"}, f"{name}-report")
         return record(out, "evaluation.json")["protocol"]["trained_on"].get(str(policy))
 
     assert judged("leaks", {"fraction": 0}) == {"prompts": 2, "of": 3, "examples": texts[:2]}
     assert judged("held", {"fraction": 0, "prompts": texts}) is None
     assert judged("one", {"fraction": 0, "prompts": asked[:1]})["examples"] == [asked[1]]
     assert "gone.jsonl" in judged("gone", {"fraction": 0}, "gone.jsonl")["unknown"]
+
+
+def test_prompts_that_a_model_trained_on_are_refused_before_anything_is_sampled(
+    run, model_folder: Path, other: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in (tiny_data / "chat.jsonl").read_text().splitlines()]
+    asked = rows[0]["messages"][0]["content"]
+    policy = tmp_path / "leaks"
+    shutil.copytree(other, policy)
+    config = {"kind": "sft", "data": [{"source": "chat.jsonl"}], "heldout": {"fraction": 0}}
+    (policy / "accord").mkdir(exist_ok=True)
+    (policy / "accord" / "stage.json").write_text(json.dumps({"config": config, "seed": 1}))
+    with pytest.raises(AccordError, match="1 of 2 evaluation prompts") as raised:
+        run(settings(model_folder, policy, {"texts": [asked, "Is this asked?"]}), "report")
+    assert str(policy) in raised.value.what and "trained_prompts: report" in raised.value.fix

@@ -62,7 +62,9 @@ SUPERVISED = (
         "chats",
         {
             "run": supervised("chats")["run"],
-            "report": evaluation(WORLDS["chats"], prompts={"heldout": None}),
+            "report": evaluation(
+                WORLDS["chats"], prompts={"heldout": None}, trained_prompts="report"
+            ),
         },
         "leakage",
     ),
@@ -74,6 +76,7 @@ SUPERVISED = (
             "report": evaluation(
                 WORLDS["chats"],
                 prompts={"heldout": None, "data": [source(WORLDS["chats"], "again")]},
+                trained_prompts="report",
             ),
         },
         "leakage",

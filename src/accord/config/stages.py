@@ -154,6 +154,9 @@ class EvaluateStage(Strict):
     rewards: dict[str, RewardTerm] = Field(default_factory=dict)
     """Further scorers by name: reward functions and reward models, such as
     {reward: {model: rm}, accuracy: {function: exact}}."""
+    trained_prompts: Literal["refuse", "report"] = "refuse"
+    """What comes of prompts that stand in a compared model's training rows: an error before
+    anything is sampled, or a finding in the report."""
     copies_from: tuple[SourceConfig, ...] = ()
     """Training text in which 8-gram copies are looked for."""
     bootstrap: int = Field(default=2000, gt=0)

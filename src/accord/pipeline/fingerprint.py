@@ -18,7 +18,16 @@ FORMAT = 1
 """Raised when a stage's code changes what the same settings give."""
 
 NO_EFFECT = frozenset(
-    {"log_every", "save_every", "keep_last", "keep_steps", "async_save", "trackers", "resume"}
+    {
+        "log_every",
+        "save_every",
+        "keep_last",
+        "keep_steps",
+        "async_save",
+        "trackers",
+        "resume",
+        "trained_prompts",
+    }
 )
 """Settings that leave the result as it is: changing one of them reruns nothing."""
 

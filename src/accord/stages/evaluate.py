@@ -16,7 +16,7 @@ from accord.evaluation.measure import evaluate
 from accord.evaluation.protocol import fixed_prompts
 from accord.rewards.model import ModelReward
 from accord.stages.context import StageContext
-from accord.stages.leakage import trained_prompts
+from accord.stages.leakage import refuse_trained, trained_prompts
 from accord.stages.models import open_model
 from accord.stages.records import cache_folder, write_record
 from accord.text.chat import prompt_ids
@@ -26,7 +26,11 @@ EVERYTHING = HeldoutConfig(fraction=0)
 
 
 def run(config: EvaluateStage, context: StageContext) -> None:
-    """Sample, score and compare; the numbers go to `accord/evaluation.json`."""
+    """Sample, score and compare; the numbers go to `accord/evaluation.json`.
+
+    Raises:
+        AccordError: A model was trained on some of the prompts, and that is not allowed.
+    """
     account = Account()
 
     # the reference, which is asked for with every policy, and the policy at hand
@@ -42,9 +46,12 @@ def run(config: EvaluateStage, context: StageContext) -> None:
     rows = prompt_rows(config, context, account)
     rows = answerable(rows, load(config.reference), config.sampling.max_new_tokens, account)
     prompts = fixed_prompts(config.prompts, rows, load(config.reference))
+    trained_on = trained_prompts(config.inputs(), prompts, context)
+    if config.trained_prompts == "refuse":
+        refuse_trained(trained_on)
     texts = training_texts(config, context)
     found = evaluate(config, prompts, load, load_reward, texts, context.seed)
-    found["protocol"]["trained_on"] = trained_prompts(config.inputs(), prompts, context)
+    found["protocol"]["trained_on"] = trained_on
     write_record(context.folder, "evaluation.json", found)
     write_record(context.folder, "rows.json", account.to_json())
 

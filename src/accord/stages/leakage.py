@@ -44,6 +44,19 @@ def trained_prompts(
     return found
 
 
+def refuse_trained(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise AccordError, naming a model and a prompt, if one was trained on what it is asked."""
+    for name, seen in found.items():
+        if seen.get("prompts"):
+            raise AccordError(
+                f"{seen['prompts']:,} of {seen['of']:,} evaluation prompts stand in the training "
+                f"rows of {name}, such as {seen['examples'][0][:60]!r}",
+                "prompts",
+                "hold them out of its training (heldout.prompts, or sources grouped by their "
+                "prompt), ask others, or allow it with trained_prompts: report",
+            )
+
+
 def _record(folder: Path) -> dict[str, Any]:
     path = folder / "accord" / "stage.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
