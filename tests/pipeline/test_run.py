@@ -81,6 +81,19 @@ def test_a_stage_whose_files_are_gone_or_cut_runs_again(home, setting, recipe, c
     assert calls() == ["dpo"]
 
 
+def test_weights_that_changed_since_their_stage_are_not_started_from(home, setting, recipe, calls):
+    run(recipe(), stage="base", setting=setting)
+    weights = home / "runs" / "toy" / "base" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    with pytest.raises(AccordError, match="is missing or not as its stage wrote it") as raised:
+        run(recipe(), stage="sft", setting=setting)
+    assert raised.value.where.endswith("runs/toy/base/model.safetensors")
+    weights.write_bytes(whole)
+    run(recipe(), stage="sft", setting=setting)
+    assert calls() == ["tokenizer", "base", "sft"]
+
+
 def test_a_broken_try_is_resumed_by_its_own_settings_only(home, setting, recipe, monkeypatch):
     monkeypatch.setenv("TOY_FAILS", "sft")
     with pytest.raises(AccordError, match="the toy broke"):

@@ -21,3 +21,4 @@ def run(config, context: StageContext) -> None:
     if os.environ.get("TOY_FAILS") == context.name:
         raise AccordError("the toy broke")
     (context.folder / "config.json").write_text(text)
+    (context.folder / "model.safetensors").write_text(text)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError
-from accord.pipeline.files import read_json, write_json
+from accord.pipeline.files import hash_file, read_json, write_json
 from accord.pipeline.fingerprint import MODEL_FILES
 
 OWN_FILES = (*MODEL_FILES, "README.md", "report.html", "report.json")
 """What stages write beside `accord/`."""
+WEIGHTS = "*.safetensors"
 BOOKKEEPING = frozenset({"stage.json", "started.json", "lock"})
 
 
@@ -78,8 +79,25 @@ class Artifact:
         seconds = started["seconds"] + time.time() - started["began"]
         outputs = _sizes(self.folder)
         full = {**record, "fingerprint": started["fingerprint"]}
-        full |= {"seconds": round(seconds, 3), "outputs": outputs}
+        weights = {f.name: hash_file(f) for f in sorted(self.folder.glob(WEIGHTS))}
+        full |= {"seconds": round(seconds, 3), "outputs": outputs, "weights": weights}
         write_json(self.records / "stage.json", full)
+
+    def check_weights(self) -> None:
+        """Compare the weights with their SHA-256 in the record; a folder without one passes.
+
+        Raises:
+            AccordError: A file is not as the stage wrote it.
+        """
+        for name, written in self.finished.get("weights", {}).items():
+            file = self.folder / name
+            if not file.is_file() or hash_file(file) != written:
+                raise AccordError(
+                    f"'{name}' is missing or not as its stage wrote it: its SHA-256 differs",
+                    str(file),
+                    "delete accord/stage.json there and run the recipe again, which makes it anew; "
+                    "if you changed it yourself, copy the folder without its 'accord' and name that",
+                )
 
     def clear(self) -> None:
         """Delete what stages wrote here, and nothing else."""

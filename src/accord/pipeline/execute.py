@@ -112,7 +112,7 @@ def execute(task: Task, setting: Setting) -> bool:
     if origins is None:
         setting.console.print(f"[bold]{task.name}[/]  reused", highlight=False)
         return False
-    inputs = on_first(lambda: {name: _folder(name, task) for name in task.config.inputs()})
+    inputs = on_first(lambda: {name: _whole(name, task) for name in task.config.inputs()})
     module, seed = setting.modules[task.config.kind], stage_seed(task.config, setting.seed)
     work = partial(run_stage, task, module, inputs, seed, setting.base)
     _on_ranks(work, task.config.kind, setting)
@@ -199,6 +199,13 @@ def _input_marks(task: Task) -> dict[str, str]:
         else:
             marks[name] = input_fingerprint(name)
     return marks
+
+
+def _whole(name: str, task: Task) -> Path:
+    """The local folder of an input, whose weights are as they were written."""
+    folder = _folder(name, task)
+    Artifact(folder).check_weights()
+    return folder
 
 
 def _folder(name: str, task: Task) -> Path:
