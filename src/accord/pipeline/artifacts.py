@@ -96,7 +96,7 @@ class Artifact:
                     f"'{name}' is missing or not as its stage wrote it: its SHA-256 differs",
                     str(file),
                     "delete accord/stage.json there and run the recipe again, which makes it anew; "
-                    "if you changed it yourself, copy the folder without its 'accord' and name that",
+                    "if you changed it, copy the folder without its 'accord' and start from that",
                 )
 
     def clear(self) -> None:
