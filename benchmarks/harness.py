@@ -8,7 +8,6 @@ loading, logging and whatever else the peer's own loop does is counted.
 """
 
 import multiprocessing
-import resource
 import statistics
 import time
 import traceback
@@ -16,21 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from accord.peak import peak_resident_bytes
 
 
 class Finished(BaseException):
     """The harness has measured enough; ends the contender's run from within its step."""
-
-
-def peak_resident_bytes() -> int:
-    """Most memory that this process has held, without what its parent held when it was started."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
 
 
 class Seconds(NamedTuple):

@@ -10,9 +10,9 @@ def test_fuzzed_files_recipes_and_folders_give_their_content_or_a_message(tmp_pa
     from battery import fuzz
     from battery.row import Size
 
-    outcome = fuzz.run(tmp_path, Size(fuzz=150, seed=7))
+    outcome = fuzz.run(tmp_path, Size(fuzz=100, seed=7))
     assert outcome.passed, outcome.details["failed"]
-    assert sum(sum(count.values()) for count in outcome.details["counts"].values()) == 150
+    assert sum(sum(count.values()) for count in outcome.details["counts"].values()) == 100
 
 
 def test_what_is_no_message_breaks_the_law() -> None:

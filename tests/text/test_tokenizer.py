@@ -233,7 +233,7 @@ def test_special_tokens_map_fills_in_what_the_config_leaves_out(tmp_path: Path):
         ({"special_tokens": [""]}, "a control token is empty", "special_tokens"),
         ({"texts": []}, "corpus is empty", "data"),
         ({"texts": ["", ""]}, "corpus is empty", "data"),
-        ({"texts": ["ok", "bad \ud800"]}, "lone surrogate ('\\ud800') at character 4", ""),
+        ({"texts": ["ok", "bad \ud800"]}, "lone surrogate ('\\ud800') at character 4", "text"),
     ],
 )
 def test_mistakes_in_training_are_told(settings_: dict, message: str, where: str):

@@ -93,7 +93,7 @@ def test_peak_memory_is_this_process_s_own() -> None:
     held = bytearray(300 << 20)
     held[::4096] = b"x" * len(held[::4096])
     script = (
-        "import sys; from accord.train.metrics import peak_resident_bytes as peak; "
+        "import sys; from accord.peak import peak_resident_bytes as peak; "
         "before = peak(); held = bytearray(200 << 20); held[::4096] = b'x' * len(held[::4096]); "
         "print(before, peak())"
     )

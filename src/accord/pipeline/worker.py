@@ -6,13 +6,11 @@ how it ended goes to the job's `outcome` file, all else to standard output.
 
 import json
 import os
-import resource
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +20,7 @@ from rich.console import Console
 
 from accord.config.stages import StageConfig
 from accord.errors import AccordError
+from accord.peak import peak_resident_bytes
 from accord.pipeline.artifacts import Artifact
 from accord.pipeline.execute import Setting, Task, execute
 from accord.pipeline.files import write_json
@@ -72,7 +71,10 @@ def work(given: Mapping[str, Any]) -> int:
         else:
             traceback.print_exc(file=sys.stdout)
             outcome = {"what": f"{type(error).__name__}: {error}"}
-    write_json(Path(given["outcome"]), {**outcome, "code": code, "peak_memory_bytes": _peak()})
+    write_json(
+        Path(given["outcome"]),
+        {**outcome, "code": code, "peak_memory_bytes": peak_resident_bytes()},
+    )
     return code
 
 
@@ -87,13 +89,6 @@ def _interrupted(error: Exception) -> bool:
     """Whether the training loop stopped on request; without importing the loop to ask."""
     module = sys.modules.get("accord.train.interrupt")
     return module is not None and isinstance(error, module.Interrupted)
-
-
-def _peak() -> int:
-    """Most bytes this process held; without torch, its parent's count where that was more."""
-    if "torch" in sys.modules:
-        return import_module("accord.train.metrics").peak_resident_bytes()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -19,10 +19,14 @@ COMMON = "aA1 \n!'é漢क"
 
 
 def texts(pattern: str) -> Iterator[str]:
-    """One character or two over and over, then one that ends the run."""
-    letters = dict.fromkeys(COMMON + "".join(c for c in pattern if c.isalnum()))
-    for letter in letters:
-        for end in ("", "\0", "b"):
+    """One character or two over and over, then one that ends the run.
+
+    All that the pattern names stands once behind that: an expression is not tried at all where a
+    character that it needs is nowhere.
+    """
+    named = "".join(dict.fromkeys(c for c in pattern if c.isalnum()))
+    for letter in dict.fromkeys(COMMON + named):
+        for end in ("", "\0", "b", f"\0{named}"):
             yield letter * LENGTH + end
     for letter in " 1!\n":
         yield f"a{letter}" * (LENGTH // 2) + "\0"

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.peak import peak_resident_bytes
 
 
 class Sums:
@@ -140,20 +140,6 @@ def peak_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return peak_resident_bytes()
-
-
-def peak_resident_bytes() -> int:
-    """Most memory this process has held so far, in bytes.
-
-    Linux's own count of the process: `getrusage` also remembers what its parent held when it was
-    started.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class TensorBoard:
