@@ -52,6 +52,8 @@ def measured(row: "Row", size: "Size") -> dict[str, Any]:
             outcome = asdict(row.run(Path(folder), size))
         except Exception as error:
             outcome = {"passed": False, "figure": f"{type(error).__name__}: {error}", "details": {}}
+        # results say what failed, not where this machine keeps its temporary files
+        outcome = json.loads(json.dumps(outcome).replace(folder, row.key))
     took = {
         "seconds": round(time.monotonic() - began, 1),
         "measured": f"{datetime.now(UTC):%Y-%m-%d}",
