@@ -164,8 +164,7 @@ def overlap(folder: Path, size: Size) -> Outcome:
     from accord.config.data import HeldoutConfig, SourceConfig
     from accord.data.account import Account
     from accord.data.load import IN_TRAINING, load_rows
-    from accord.data.split import check_overlap, content_key
-    from accord.errors import AccordError
+    from accord.data.split import content_key
 
     # every content under two groups, so that its copies can fall on either side; a third is exact
     for name in ("a", "b"):
@@ -189,12 +188,6 @@ def overlap(folder: Path, size: Size) -> Outcome:
     twins = sum(entry["dropped"].get(IN_TRAINING, 0) for entry in counts.values())
     if not twins:
         failed["twins"] = "no held-out row repeated a training row: nothing was tried"
-    try:
-        check_overlap(loaded.train, [*loaded.heldout, loaded.train[0]])
-        failed["check"] = "an evaluation row that was trained on was let through"
-    except AccordError as error:
-        if loaded.train[0].where not in error.where:
-            failed["check"] = str(error)
     reported = through_tests(*REPORTED)
     if not reported.passed:
         failed["report"] = f"{reported.figure}: {reported.details['failed']}"

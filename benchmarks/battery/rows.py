@@ -1,6 +1,7 @@
 """Every row of the battery, in the order of the table."""
 
 from battery import (
+    auth,
     checkpoints,
     data,
     fuzz,
@@ -10,7 +11,9 @@ from battery import (
     numbers,
     ranks,
     resume,
+    retention,
     server,
+    streams,
     templates,
     tokens,
 )
@@ -26,7 +29,7 @@ def all_rows() -> list[Row]:
         checkpoints.DISK_FULL,
         checkpoints.DAMAGE,
         ranks.RANKS,
-        checkpoints.RETENTION,
+        retention.RETENTION,
         *numbers.ROWS,
         *data.ROWS,
         *fuzz.ROWS,
@@ -34,5 +37,7 @@ def all_rows() -> list[Row]:
         *templates.ROWS,
         *tokens.ROWS,
         *server.ROWS,
+        streams.STREAMS,
+        auth.AUTH,
         *mistakes.ROWS,
     ]

@@ -1,30 +1,20 @@
-"""The server under requests that are none, that ask too much, that leave, and without a key."""
+"""The server under requests that are none, and that ask too much."""
 
-import asyncio
 import json
 import random
-import socket
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 from battery.row import Outcome, Row, Size
 from battery.serving import (
     CHAT,
     COMPLETIONS,
-    QUEUE,
-    SLOTS,
     Server,
-    build,
     chat,
     served,
 )
 from battery.suite import through_tests
 
-KEY = "sesame-7f3a9c-do-not-log"
 MEBIBYTE = 2**20
 JSON = b"Content-Type: application/json\r\n"
 
@@ -202,196 +192,6 @@ def http_limits(folder: Path, _: Size) -> Outcome:
     )
 
 
-def together(server: Server, count: int) -> list[str]:
-    """Streams that all run at once: the text of each; empty where it did not end as it should."""
-
-    def one(number: int) -> str:
-        with closing(server.stream(chat(number, max_tokens=24))) as wire:
-            text = b"".join(iter(lambda: wire.recv(1 << 16), b"")).decode()
-        lines = [line for line in text.splitlines() if line.startswith("data: ")]
-        if not lines or lines[-1] != "data: [DONE]":
-            return ""
-        choices = [json.loads(line[6:])["choices"][0] for line in lines[:-1]]
-        return "".join(choice["delta"].get("content", "") for choice in choices)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))
-
-
-def alone(server: Server, number: int) -> str:
-    """What a stream says without the others."""
-    choices = server.post(CHAT, chat(number, max_tokens=24)).says["choices"]
-    return choices[0]["message"]["content"]
-
-
-def left(server: Server, count: int) -> None:
-    """Streams whose readers leave after the first bytes; returns when their places are free."""
-    for number in range(count):
-        server.stream(chat(number, max_tokens=400)).close()
-    while server.post(CHAT, chat(n=SLOTS, max_tokens=1)).status == 429:
-        pass
-
-
-def filled(server: Server) -> tuple[int, str]:
-    """Status and Retry-After of one request more than the server takes."""
-    wires = [server.stream(chat(n=n, max_tokens=450)) for n in (SLOTS, QUEUE)]
-    answer = server.post(CHAT, chat())
-    for wire in wires:
-        wire.close()
-    return answer.status, answer.headers.get("retry-after", "")
-
-
-def slow(server: Server) -> bool:
-    """Whether others are answered while one does not read what it asked for."""
-    asked = chat(n=16, max_tokens=450, logprobs=True, top_logprobs=20)
-    with closing(server.stream(asked, buffer=4096)):
-        return all(server.post(CHAT, chat(number)).status == 200 for number in range(4))
-
-
-def steps_after_leaving(folder: Path) -> int:
-    """Tokens that are still drawn for completions after their reader has left."""
-    from accord.serve.schema import ChatRequest
-    from accord.serve.served import Capacity, open_served
-
-    (model,) = open_served([str(folder)], Capacity(slots=4, queue=0)).values()
-    batch, after, gone = model.worker._batch, [], []
-    step = batch.step
-
-    def counted() -> Any:
-        after.append(len(batch.live)) if gone else None
-        return step()
-
-    async def ask() -> None:
-        request = ChatRequest.model_validate(chat(n=4, max_tokens=400))
-        jobs = model.jobs(request, model.prompts(request), asyncio.get_running_loop())
-        model.worker.submit(jobs)
-        await jobs[0].answer.news()
-        model.worker.close(jobs)
-        gone.append(True)
-        while model.worker.decoding:
-            await asyncio.sleep(0.001)
-
-    with mock.patch.object(batch, "step", counted):
-        asyncio.run(ask())
-    model.worker.stop()
-    return sum(after)
-
-
-def streams(folder: Path, size: Size) -> Outcome:
-    """Row 20: streams at once, readers that leave or do not read, a full queue, memory."""
-    with served(folder) as server:
-        rounds, texts = [], together(server, size.streams)
-        same = sum(alone(server, number) == texts[number] for number in range(0, size.streams, 8))
-        for _ in range(6):
-            together(server, size.streams)
-            left(server, size.streams // 2)
-            rounds.append(server.memory())
-        status, again = filled(server)
-        read_by_others = slow(server)
-    drawn = steps_after_leaving(folder / "model")
-    grown = (rounds[-1] - rounds[2]) / MEBIBYTE
-    wanted = len(range(0, size.streams, 8))
-    checks = {
-        "every stream ends": all(texts),
-        "each says what it says alone": same == wanted,
-        "memory is flat": grown < 8,
-        "full: 429 with Retry-After": status == 429 and again.isdigit(),
-        "slow readers hold up nobody": read_by_others,
-        "cancelled within a token": drawn <= 4,
-    }
-    return Outcome(
-        all(checks.values()),
-        f"{sum(map(bool, texts))} of {size.streams} streams at once; {drawn / 4:.0f} tokens drawn "
-        f"after leaving; memory {grown:+.1f} MiB over three rounds of {size.streams} streams and "
-        f"{size.streams // 2} readers that leave; "
-        f"full: {status}, Retry-After {again}",
-        {"checks": checks, "memory": rounds},
-    )
-
-
-def unlocked(server: Server) -> list[str]:
-    """What a server with a key gives away."""
-    failed = []
-    wrong = ("", KEY, f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", f"bearer {KEY}", "Basic x")
-    for path in ("/v1/models", CHAT, COMPLETIONS, "/preferences", "/nowhere"):
-        for given in wrong:
-            answer = server.post(path, chat(), Authorization=given)
-            if answer.status != 401 or not answer.refused or KEY.encode() in answer.body:
-                failed.append(f"{path} with '{given[:12]}…': {answer.status}")
-    if server.post(CHAT, chat()).status != 200:
-        failed.append("the key itself")
-    server.raw(f"GET /v1/{KEY}".encode())  # would stand in an access log
-    server.bytes(f"BREW {KEY}\r\n\r\n".encode())
-    server.post(CHAT, KEY.encode())
-    return failed
-
-
-def addresses(server: Server) -> set[str]:
-    """Addresses at which something listens on the server's port."""
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{server.process.pid}/net/{table}").read_text().splitlines()[1:]:
-            place, state = line.split()[1], line.split()[3]
-            address, port = place.split(":")
-            if state == "0A" and int(port, 16) == server.port:
-                found.add(
-                    socket.inet_ntoa(bytes.fromhex(address)[::-1]) if table == "tcp" else address
-                )
-    return found
-
-
-def compared() -> int:
-    """Wrong keys that are compared in constant time, of three."""
-    from accord.serve import guard
-
-    async def ask(given: bytes) -> None:
-        scope = {"type": "http", "path": "/v1/models", "method": "GET",
-                 "headers": [(b"authorization", given)]}  # fmt: skip
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(_: Any) -> None:
-            pass
-
-        await guard.Guard(mock.AsyncMock(), KEY)(scope, receive, send)  # pyright: ignore
-
-    with mock.patch.object(guard.hmac, "compare_digest", wraps=guard.hmac.compare_digest) as same:
-        for given in (b"", b"Bearer x", b"Bearer " + KEY.encode()):
-            asyncio.run(ask(given))
-    return same.call_count
-
-
-def auth(folder: Path, _: Size) -> Outcome:
-    """Row 21: where it listens, who is let in, and what is written down."""
-    from battery.mistakes import typed
-
-    build(folder / "model")
-    open_to_all = [
-        typed(folder, ["serve", "model", "--host", host, "--port", "0"]).code
-        for host in ("0.0.0.0", "::")
-    ]
-    broken = typed(folder, ["--debug", "serve", "gone", "--api-key", KEY])
-    with served(folder, KEY) as server:
-        failed, where = unlocked(server), addresses(server)
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    said = [str(file.name) for file in files if KEY.encode() in file.read_bytes()]
-    said += ["an error's screen"] if KEY in broken.out + broken.err else []
-    checks = {
-        "listens at 127.0.0.1 only": where == {"127.0.0.1"},
-        "other addresses want a key": open_to_all == [2, 2],
-        "nothing without the key": not failed,
-        "compared in constant time": compared() == 3,
-        "the key is written nowhere": not said,
-    }
-    return Outcome(
-        all(checks.values()),
-        f"{sum(checks.values())} of {len(checks)}: {', '.join(checks)}; {len(files)} files and all "
-        "output searched for the key",
-        {"checks": checks, "failed": failed, "said": said},
-    )
-
-
 ROWS = (
     Row(
         "http-fuzz",
@@ -404,17 +204,5 @@ ROWS = (
         "huge or negative max_tokens, n, stop lists, NaN, deep JSON; a body above 1 MB",
         "400 or 413 at once; the server lives",
         http_limits,
-    ),
-    Row(
-        "streams",
-        "64 streams, disconnects, slow clients",
-        "cancelled within a token; memory flat; 429 and Retry-After when full",
-        streams,
-    ),
-    Row(
-        "auth",
-        "where it listens, keys that are wrong, everything that is written searched for the key",
-        "binds 127.0.0.1; refuses other addresses without a key; constant time; never logged",
-        auth,
     ),
 )

@@ -17,7 +17,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.peer
-@pytest.mark.parametrize("row", ["pretraining", "dpo", "head"])  # the others take minutes
+@pytest.mark.parametrize("row", ["dpo", "head"])  # the others take minutes
 def test_row_runs_quickly_beside_its_peers(row: str, tmp_path: Path) -> None:
     result, page = tmp_path / "cpu.json", tmp_path / "page.md"
     done = run("--quick", "--only", row, "--json", str(result), "--page", str(page))

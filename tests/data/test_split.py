@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from accord.config.data import HeldoutConfig
 from accord.data.rows import ChatRow, PairRow, TextRow
-from accord.data.split import check_overlap, content_key, is_heldout, overlaps, split
-from accord.errors import AccordError
+from accord.data.split import content_key, is_heldout, split
 from accord.text.messages import Message
 
 HALF = HeldoutConfig(fraction=0.5)
@@ -66,23 +65,6 @@ def test_a_larger_fraction_holds_out_the_same_rows_and_more() -> None:
     rows = [TextRow(f"text {n}") for n in range(300)]
     small = {r.id for r in split(rows, HeldoutConfig(fraction=0.1))[1]}
     assert small < {r.id for r in split(rows, HeldoutConfig(fraction=0.3))[1]}
-
-
-def test_overlap_names_both_places() -> None:
-    train = [TextRow("A cat.", where="t:1"), TextRow("A dog.", where="t:2")]
-    evaluation = [TextRow("a  DOG.", where="e:7"), TextRow("A cow.", where="e:8")]
-    assert overlaps(train, evaluation) == [(evaluation[0], train[1])]
-    with pytest.raises(AccordError, match="1 of 2 evaluation rows are training rows too") as caught:
-        check_overlap(train, evaluation)
-    assert caught.value.where == "e:7 repeats t:2"
-    check_overlap(train, evaluation[1:])
-
-
-def test_a_bare_prompt_overlaps_every_row_that_asks_it() -> None:
-    train = [ChatRow(said("Why?"), said("Because."), where="t:1")]
-    check_overlap(train, [ChatRow(said("Why?"), said("No idea."))])
-    with pytest.raises(AccordError, match="training rows too"):
-        check_overlap(train, [ChatRow(said("why?"), ())])
 
 
 ASKED = HeldoutConfig(fraction=0, prompts=("Odd one out?\n\nCat, dog",))

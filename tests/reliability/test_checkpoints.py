@@ -7,7 +7,7 @@ import pytest
 
 from accord.checkpoint import store
 from accord.pipeline.lock import locked
-from battery import checkpoints, small_disk
+from battery import checkpoints, retention, small_disk
 
 
 @pytest.fixture
@@ -50,26 +50,26 @@ def test_a_run_is_refused_before_it_begins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_previous_goes_only_when_the_new_one_is_durable(tmp_path: Path, seed: int) -> None:
-    assert checkpoints.retained(tmp_path, random.Random(seed)) == []
+    assert retention.retained(tmp_path, random.Random(seed)) == []
 
 
 def test_another_order_is_found_out(tmp_path: Path) -> None:
     calls: list[tuple[str, str]] = []
     saves, _ = checkpoints.filled(tmp_path, 1, keep=1)
-    with checkpoints.traced(calls):
+    with retention.traced(calls):
         saves.save(2, checkpoints.tensors(2), {})
-    assert checkpoints.order_fault(calls, tmp_path, 2) is None
+    assert retention.order_fault(calls, tmp_path, 2) is None
     for early in (index for index, call in enumerate(calls) if "step-1" in call[1]):
         moved = [calls[early], *calls[:early], *calls[early + 1 :]]
         if calls[early][1].startswith(str(tmp_path / "step-1")):
-            assert "before the new one stood" in str(checkpoints.order_fault(moved, tmp_path, 2))
+            assert "before the new one stood" in str(retention.order_fault(moved, tmp_path, 2))
     unsynced = [call for call in calls if not call[1].endswith("meta.json")]
-    assert "renamed before" in str(checkpoints.order_fault(unsynced, tmp_path, 2))
+    assert "renamed before" in str(retention.order_fault(unsynced, tmp_path, 2))
 
 
 @pytest.mark.slow
 def test_a_second_run_into_a_folder_is_refused(tmp_path: Path) -> None:
-    assert checkpoints.second_run(tmp_path) == []
+    assert retention.second_run(tmp_path) == []
     with locked(tmp_path / "runs" / "tiny" / ".lock"):
         pass  # the one that was killed holds nothing any more
 

@@ -13,7 +13,7 @@ import pytest
 
 from battery import kills
 
-KILLS = int(os.environ.get("ACCORD_KILLS", "6"))
+KILLS = int(os.environ.get("ACCORD_KILLS", "4"))
 SEED = int(os.environ.get("ACCORD_KILL_SEED", "1"))
 SECONDS = 6.0  # of a whole run
 

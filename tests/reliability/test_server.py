@@ -2,7 +2,9 @@
 
 import pytest
 
-from battery import server as rows
+from battery import auth, streams
+from battery import server as server_rows
+from battery.row import Size
 from battery.serving import Answer, build, served
 
 
@@ -20,41 +22,41 @@ def server(home):
 
 
 def test_requests_that_are_none_are_answered_below_500(server) -> None:
-    count, failed = rows.fuzzed(server, rows.garbage())
+    count, failed = server_rows.fuzzed(server, server_rows.garbage())
     assert count >= 25
     assert not failed
 
 
 def test_damaged_requests_are_answered_below_500(server) -> None:
-    _, failed = rows.fuzzed(server, rows.damaged(30, seed=2))
+    _, failed = server_rows.fuzzed(server, server_rows.damaged(30, seed=2))
     assert not failed
 
 
 def test_what_is_too_much_is_refused_and_the_server_lives(server) -> None:
-    assert not rows.unlimited(server)
+    assert not server_rows.unlimited(server)
 
 
 def test_streams_at_once_say_what_each_says_alone(server) -> None:
-    texts = rows.together(server, 12)
+    texts = streams.together(server, 12)
     assert all(texts)
-    assert texts[7] == rows.alone(server, 7)
+    assert texts[7] == streams.alone(server, 7)
 
 
 def test_who_leaves_gives_its_place_back(server) -> None:
-    rows.left(server, 6)
-    assert rows.slow(server)
+    streams.left(server, 6)
+    assert streams.slow(server)
 
 
 def test_a_full_server_says_when_to_come_again(server) -> None:
-    assert rows.filled(server) == (429, "1")
+    assert streams.filled(server) == (429, "1")
 
 
 def test_nothing_is_drawn_for_who_has_left(home) -> None:
-    assert rows.steps_after_leaving(home / "model") <= 4  # a token for each of four completions
+    assert streams.steps_after_leaving(home / "model") <= 4  # a token for each of four completions
 
 
 def test_a_key_is_asked_for_and_never_written_down(tmp_path) -> None:
-    outcome = rows.auth(tmp_path, rows.Size())
+    outcome = auth.auth(tmp_path, Size())
     assert outcome.passed, outcome.details
 
 

@@ -2,13 +2,12 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TypeVar
 
 from accord.config.data import HeldoutConfig
 from accord.data.rows import ChatRow, LabelRow, PairRow, Row, TextRow
-from accord.errors import AccordError
 from accord.text.messages import Messages
 
 R = TypeVar("R", bound=Row)
@@ -75,43 +74,6 @@ def row_text(row: Row) -> str:
 def normalised(text: str) -> str:
     """Compatibility characters, case and runs of blanks made alike (NFKC, casefold)."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def overlaps(train: Sequence[Row], evaluation: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Evaluation rows that repeat a training row's normalised content, each with its twin.
-
-    An evaluation row that is only a prompt also repeats every training row with that prompt.
-    """
-    seen = {content_key(row): row for row in train}
-    asked = {key: row for row in train if (key := prompt_key(row))}
-    pairs: list[tuple[Row, Row]] = []
-    for row in evaluation:
-        key = content_key(row)
-        twin = seen.get(key) or (None if _has_answer(row) else asked.get(key))
-        if twin is not None:
-            pairs.append((row, twin))
-    return pairs
-
-
-def check_overlap(train: Sequence[Row], evaluation: Sequence[Row]) -> None:
-    """Refuse evaluation on rows that were trained on.
-
-    Raises:
-        AccordError: Some row is in both; names both places and how many there are.
-    """
-    if not (found := overlaps(train, evaluation)):
-        return
-    row, twin = found[0]
-    raise AccordError(
-        f"{len(found)} of {len(evaluation)} evaluation rows are training rows too, "
-        f"such as {row_text(row)[:60]!r}.",
-        f"{row.where} repeats {twin.where}",
-        "take them out of one side, or hold rows out of one source (heldout)",
-    )
-
-
-def _has_answer(row: Row) -> bool:
-    return not isinstance(row, ChatRow) or bool(row.completion)
 
 
 def _joined(messages: Messages) -> str:
